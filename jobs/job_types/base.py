@@ -1,0 +1,118 @@
+"""What the site must know of a job type, as pure functions: parse, check, demand, form.
+
+A job type is one folder beside this file and one dotted name in settings.JOB_TYPES.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a submission, said so that its author can mend it."""
+
+    code: str  # snake_case, stable: unknown_node, missing_model, too_deep …
+    message: str  # a sentence naming the fix
+    node: str = ""  # node id, "" when it concerns the whole file
+    node_type: str = ""
+    field: str = ""  # input name
+
+
+class Refusal(ValueError):
+    """The submission was refused; `problems` says all that was found, never empty."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("; ".join(problem.message for problem in problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedFile:
+    """A file of the student's (or an asset of the workshop's) a submission may name."""
+
+    sha256: str
+    name: str
+    size_bytes: int
+    width: int | None = None
+    height: int | None = None
+    frames: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a submission is checked against: the union of the agents' inventories and the rules."""
+
+    node_definitions: Mapping[str, Any]  # ComfyUI /object_info shape; empty = no agent has told yet
+    models: Mapping[str, Collection[str]] = field(default_factory=dict)  # folder → names present
+    any_model: bool = False
+    uploads: Mapping[str, UploadedFile] = field(default_factory=dict)  # name in the file → upload
+    allowed_node_types: Collection[str] = ()  # by the workshop, beyond the stock list
+    limits: Mapping[str, int] = field(default_factory=dict)  # overrides of the type's own defaults
+
+
+@dataclass(frozen=True, slots=True)
+class DemandLine:
+    """Work of one node (or one share of it), in reference-GPU seconds."""
+
+    label: str  # "Sample", "Decode", "Encode text" …
+    node: str
+    node_type: str
+    gpu_seconds: float
+    words: str  # the arithmetic: "20 steps × 2 passes × 0.031 s"
+    loader: bool = False  # model loading: shown, never charged; gpu_seconds is then loading time
+    sampler: bool = False
+    understood: bool = True  # False: priced by the unknown-node rule, wider band
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a graph asks for. `gpu_seconds` sums the lines that are not loaders."""
+
+    lines: tuple[DemandLine, ...]
+    gpu_seconds: float
+    loading_seconds: float
+    vram_bytes: int
+    model_key: str  # main model's file name, "" if none: affinity and calibration
+    model_class: str  # row of the constants: sdxl, flux1, ltx2 …, "" if none
+    band: float  # p90 ÷ p50 of run time, ≥ 1; wider when nodes are unknown
+    summary: str  # "SDXL, 1024×1024, 20 steps"
+    images: int = 0
+    frames: int = 0
+    width: int = 0
+    height: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A submission that may be quoted: normalised, every file name and prefix rewritten."""
+
+    payload: dict[str, Any]
+    inputs: tuple[UploadedFile, ...]
+    titles: Mapping[str, str]  # node id → title for people
+    model_files: tuple[tuple[str, str], ...]  # (folder, name) it loads
+    node_types: tuple[str, ...]
+
+
+class JobType(Protocol):
+    """The site half of a job type. All methods are pure and bounded in time and memory."""
+
+    name: str
+
+    def parse(self, body: bytes) -> dict[str, Any]:
+        """Strictly parse a submitted file. Raises `Refusal`."""
+        ...
+
+    def check(self, payload: dict[str, Any], around: Surroundings) -> Checked:
+        """Check structure, allow-list, values and models; rewrite input file names to
+        `<sha256><suffix>`. Raises `Refusal`."""
+        ...
+
+    def demand(self, checked: Checked) -> Demand:
+        """Estimate the work. Never raises for a checked payload."""
+        ...
+
+    def bind(self, payload: dict[str, Any], *, output_prefix: str) -> dict[str, Any]:
+        """A copy of a checked payload whose outputs all go below `output_prefix` (one per attempt:
+        a cached rerun would otherwise name files that are gone)."""
+        ...

@@ -1,0 +1,7 @@
+from django.apps import AppConfig
+
+
+class MarketplaceConfig(AppConfig):
+    """The project itself: management commands."""
+
+    name = "marketplace"
