@@ -29,7 +29,10 @@ class User(AbstractUser):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                Lower("email"), name="user_email_once", condition=~Q(email=""), violation_error_message=_("This e-mail is taken.")
+                Lower("email"),
+                name="user_email_once",
+                condition=~Q(email=""),
+                violation_error_message=_("This e-mail is taken."),
             )
         ]
 
@@ -76,13 +79,21 @@ class Workshop(models.Model):
         max_length=200, blank=True, help_text=_("Set: nothing new starts; students read this.")
     )
     closed_at = models.DateTimeField(null=True, blank=True)
+    ends_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text=_("Course end: members' credits expire and no allowance is given after it."),
+    )
     created_at = models.DateTimeField(db_default=MarketNow(), editable=False)
 
     class Meta:
         ordering = ["name"]
         constraints = [
             models.CheckConstraint(condition=Q(milli_per_gpu_second__gt=0), name="workshop_price_positive"),
-            models.CheckConstraint(condition=Q(policy__in=["fifo", "priority", "round_robin", "fair_share", "market"]), name="workshop_policy_known"),
+            models.CheckConstraint(
+                condition=Q(policy__in=["fifo", "priority", "round_robin", "fair_share", "market"]),
+                name="workshop_policy_known",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -109,7 +120,9 @@ class ClassSession(models.Model):
     class Meta:
         ordering = ["opens_at"]
         constraints = [
-            models.CheckConstraint(condition=Q(closes_at__gt=models.F("opens_at")), name="session_closes_after_open")
+            models.CheckConstraint(
+                condition=Q(closes_at__gt=models.F("opens_at")), name="session_closes_after_open"
+            )
         ]
 
     def __str__(self) -> str:
@@ -129,14 +142,19 @@ class Enrolment(models.Model):
     workshop = models.ForeignKey(Workshop, on_delete=models.PROTECT, related_name="enrolments")
     role = models.CharField(max_length=12, choices=Role.choices, default=Role.STUDENT)
     team = models.CharField(max_length=60, blank=True)
-    alias = models.CharField(max_length=40, blank=True, help_text=_("What other students see instead of the name."))
+    alias = models.CharField(
+        max_length=40, blank=True, help_text=_("What other students see instead of the name.")
+    )
     created_at = models.DateTimeField(db_default=MarketNow(), editable=False)
 
     class Meta:
         ordering = ["workshop", "user"]
         constraints = [
             models.UniqueConstraint(fields=["user", "workshop"], name="enrolled_once"),
-            models.CheckConstraint(condition=Q(role__in=["student", "assistant", "instructor", "organizer"]), name="enrolment_role_known"),
+            models.CheckConstraint(
+                condition=Q(role__in=["student", "assistant", "instructor", "organizer"]),
+                name="enrolment_role_known",
+            ),
         ]
 
     def __str__(self) -> str:
