@@ -11,7 +11,7 @@ that a rule depends on.
 import json
 import types
 import typing
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
@@ -329,7 +329,7 @@ class Refused(Message):
     code: str
     message: str
     field: str = ""
-    supported: tuple[int, ...] = field(default=(PROTOCOL_VERSION,))
+    supported: tuple[int, ...] = (PROTOCOL_VERSION,)
 
 
 def queue_name(agent: str) -> str:
