@@ -58,6 +58,10 @@ class Agent(models.Model):
     )
     token_prefix = models.CharField(max_length=8)
     token_sha256 = models.CharField(max_length=64, unique=True)
+    previous_token_sha256 = models.CharField(max_length=64, blank=True, db_index=True)
+    previous_token_until = models.DateTimeField(
+        null=True, blank=True, help_text=_("The token before the last rotation works until then.")
+    )
     state = models.CharField(max_length=10, choices=State.choices, default=State.NEW)
     simulated = models.BooleanField(default=False)
     speed_factor = models.FloatField(default=1.0, help_text=_("Against the reference GPU."))
