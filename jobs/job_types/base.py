@@ -92,6 +92,10 @@ class Checked:
     titles: Mapping[str, str]  # node id → title for people
     model_files: tuple[tuple[str, str], ...]  # (folder, name) it loads
     node_types: tuple[str, ...]
+    outputs: tuple[str, ...] = ()  # ids of the nodes that give something out
+    wires: Mapping[str, frozenset[str]] = field(default_factory=dict)  # node id → types linked into it
+    unfamiliar: frozenset[str] = frozenset()  # ids of nodes beyond the stock list
+    warnings: tuple[Problem, ...] = ()  # worth telling, no reason to refuse
 
 
 class JobType(Protocol):

@@ -233,3 +233,22 @@ WanUni3CControlnetApply WanVaceToVideo WeldVertices ZImageFunControlnet unCLIPCh
 unCLIPConditioning wanBlockSwap
 """
 STOCK = frozenset(_NAMES.split()) | {"Epsilon Scaling", "Video Slice"}
+
+# Nodes that take a whole list at once; all others run once for each item of a list they are fed.
+TAKES_LISTS = frozenset(
+    {
+        "CreateList",
+        "ImageDeduplication",
+        "ImageGrid",
+        "ImageMergeTileList",
+        "MergeImageLists",
+        "MergeTextLists",
+        "RebatchImages",
+        "RebatchLatents",
+        "SeedVR2TemporalMerge",
+        "ShuffleDataset",
+        "ShuffleImageTextDataset",
+        "ShuffleVideoDataset",
+        "ShuffleVideoTextDataset",
+    }
+)
