@@ -7,11 +7,14 @@ from typing import ClassVar
 from django.contrib.auth.models import AbstractUser, UserManager
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import Q
-from django.db.models.functions import Lower
+from django.db.models import F, Q
+from django.db.models.functions import Lower, Mod
+from django.db.models.lookups import Exact
 from django.utils.translation import gettext_lazy as _
 
 from accounts.clock import MarketNow
+
+MOST_ALLOWANCE_MILLI = 10**9
 
 
 class User(AbstractUser):
@@ -24,7 +27,7 @@ class User(AbstractUser):
         default=uuid.uuid4, editable=False, help_text=_("Scopes this user's idempotency keys.")
     )
 
-    objects: ClassVar[UserManager["User"]] = UserManager()
+    objects: ClassVar[UserManager["User"]] = UserManager()  # type: ignore[assignment]
 
     class Meta:
         constraints = [
@@ -91,6 +94,18 @@ class Workshop(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(milli_per_gpu_second__gt=0), name="workshop_price_positive"),
             models.CheckConstraint(
+                condition=Q(Exact(Mod(F("allowance_milli_per_hour"), 10), 0))
+                & Q(allowance_milli_per_hour__lte=MOST_ALLOWANCE_MILLI),
+                name="workshop_allowance_in_steps",
+                violation_error_message=_("Give the allowance in steps of 0.01 credits, a million at most."),
+            ),
+            models.CheckConstraint(
+                condition=Q(allowance_cap_milli__isnull=True)
+                | Q(Exact(Mod(F("allowance_cap_milli"), 10), 0)),
+                name="workshop_allowance_cap_in_steps",
+                violation_error_message=_("Give the cap in steps of 0.01 credits."),
+            ),
+            models.CheckConstraint(
                 condition=Q(policy__in=["fifo", "priority", "round_robin", "fair_share", "market"]),
                 name="workshop_policy_known",
             ),
@@ -146,6 +161,11 @@ class Enrolment(models.Model):
         max_length=40, blank=True, help_text=_("What other students see instead of the name.")
     )
     created_at = models.DateTimeField(db_default=MarketNow(), editable=False)
+    joined_at = models.DateTimeField(
+        db_default=MarketNow(),
+        editable=False,
+        help_text=_("Became a student then: allowance counts from here."),
+    )
 
     class Meta:
         ordering = ["workshop", "user"]

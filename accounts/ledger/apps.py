@@ -13,13 +13,16 @@ class LedgerConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from accounts.ledger import signals
+
         post_migrate.connect(make_house_accounts, sender=self)
+        signals.connect()
 
 
 def make_house_accounts(sender: AppConfig, using: str, **kwargs: Any) -> None:
-    """House, issuance and expired accounts. Not a data migration: tests flush tables, and this runs after it."""
+    """House, issuance and expired accounts. Not a data migration: tests flush, and this runs after it."""
     accounts = sender.get_model("LedgerAccount")
-    accounts.objects.using(using).bulk_create(
+    accounts._default_manager.using(using).bulk_create(
         [accounts(pk=pk, kind=kind) for pk, kind in ((1, "house"), (2, "issuance"), (3, "expired"))],
         ignore_conflicts=True,
     )

@@ -1,7 +1,7 @@
 """Credits as integers: 1 credit is 1,000 milli-credits, and every posted amount is a multiple of 10 of them.
 
-Pure. There is one rounding rule: amounts are multiples of `STEP_MILLI`, and a price or a ceiling goes up to the
-next one. So two decimals always add up, and nobody is charged more precisely than a page can show.
+Pure. There is one rounding rule: amounts are multiples of `STEP_MILLI`, and a price or a ceiling goes up
+to the next one. So two decimals always add up, and nobody is charged more precisely than a page can show.
 """
 
 import math
@@ -23,7 +23,7 @@ class InvalidAmount(ValueError):
 
 
 def round_up(value: Fraction | int | float) -> int:
-    """Milli-credits up to the next step: prices and ceilings. InvalidAmount for NaN, infinity, or too much."""
+    """Milli-credits up to the next step: prices and ceilings. InvalidAmount if not finite, or too much."""
     return _checked(math.ceil(_exact(value) / STEP_MILLI) * STEP_MILLI)
 
 

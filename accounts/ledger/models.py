@@ -1,8 +1,9 @@
 """Rows of the ledger. Private to this room: other rooms use `posting` and `balances`.
 
-Amounts are integer milli-credits, multiples of 10. Transactions, entries and holds are append-only (triggers in
-the migration); an account's `available`, `held` and `seq` are a cache the posting statements keep, and every
-hold and transaction carries the three as they stood after it, so a statement replays to the balance gap-free.
+Amounts are integer milli-credits, multiples of 10. Transactions, entries and holds are append-only
+(triggers in the migration); an account's `available`, `held` and `seq` are a cache the posting statements
+keep, and every hold and transaction carries the three as they stood after it, so a statement replays to
+the balance gap-free.
 """
 
 from datetime import UTC, datetime
@@ -15,10 +16,9 @@ from django.db.models.lookups import Exact
 from django.utils.translation import gettext_lazy as _
 
 from accounts.clock import MarketNow
+from accounts.ledger.lots import NEVER
 from accounts.models import Workshop
 
-# Far ends of time that Python's datetime can hold, unlike the database's infinities.
-NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Accounts without a kept balance: nothing shared is ever locked. Made by the post_migrate handler in apps.py.
@@ -235,8 +235,8 @@ class Entry(models.Model):
 class Lot(models.Model):
     """A bound on what is left of credits that came in together.
 
-    Holds and captures never touch this table: credits burn in a fixed order (lots.py), so what remains of a lot
-    follows from available + held and the lots behind it. Writers tighten `cap` to that first.
+    Holds and captures never touch this table: credits burn in a fixed order (lots.py), so what remains of
+    a lot follows from available + held and the lots behind it. Writers tighten `cap` to that first.
     """
 
     account = models.ForeignKey(LedgerAccount, on_delete=models.PROTECT, related_name="lots")
