@@ -57,7 +57,7 @@ def exceeded(
         yield _problem(scene, longest.node, "too_much_work", "", asked)
 
 
-def _uncountable(scene: Scene, node: str, tainted: set[str]) -> Iterator[Problem]:
+def _uncountable(scene: Scene, node: str, tainted: frozenset[str]) -> Iterator[Problem]:
     if node in tainted:
         return  # a node let in by name has its say here: priced with the wide band of all such nodes
     for field, _ in graph.links(scene.nodes[node]):
@@ -66,13 +66,13 @@ def _uncountable(scene: Scene, node: str, tainted: set[str]) -> Iterator[Problem
             yield _problem(scene, node, "count_not_followed", field, message)
 
 
-def _depending_on(scene: Scene, nodes: frozenset[str]) -> set[str]:
+def _depending_on(scene: Scene, nodes: frozenset[str]) -> frozenset[str]:
     """The nodes and all that are fed by them, directly or not."""
     found: set[str] = set()
     for node in scene.order:
         if node in nodes or any(source in found for _, (source, _) in graph.links(scene.nodes[node])):
             found.add(node)
-    return found
+    return frozenset(found)
 
 
 def _sizes(scene: Scene, node: str, limit: Limits, types: list[str]) -> Iterator[Problem]:
