@@ -87,12 +87,12 @@ class _Agent:
         core_made = threading.Event()
         made: list[Core] = []
 
-        def build() -> Core:
-            made.append(_build(self._config, self._journal, self._nvml))
+        def make() -> Core:
+            made.append(build(self._config, self._journal, self._nvml))
             core_made.set()
             return made[0]
 
-        thread = run_in_thread(build, self._core_ended)
+        thread = run_in_thread(make, self._core_ended)
         core_made.wait()
         core = made[0] if made else None
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -139,7 +139,7 @@ def _wait(event: threading.Event) -> None:
         pass
 
 
-def _build(config: Config, journal: Journal, nvml: NvmlProbe | None) -> Core:
+def build(config: Config, journal: Journal, nvml: NvmlProbe | None) -> Core:
     """Put the parts together, inside the core's event loop."""
     http = ComfyUI(config.comfyui_url)
     process = _process(config)

@@ -125,6 +125,11 @@ class Core:
                 task.cancel()
             await asyncio.gather(*background, *self._tasks.values(), return_exceptions=True)
 
+    async def aclose(self) -> None:
+        """Close the connections of a core that has ended."""
+        await self.site.aclose()
+        await self._link.http.aclose()
+
     async def _work(self) -> None:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         await self._gpu.sample()
@@ -522,7 +527,11 @@ def run_in_thread(
     """Build and run the core on its own event loop; `on_end` gets the error that ended it, or None."""
 
     async def life() -> None:
-        await build().run()
+        core = build()
+        try:
+            await core.run()
+        finally:
+            await core.aclose()
 
     def main() -> None:
         error: BaseException | None = None
