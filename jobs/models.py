@@ -4,7 +4,7 @@ import uuid
 
 from django.conf import settings
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, Func, Q, Value
 from django.utils.translation import gettext_lazy as _
 
 from accounts.clock import MarketNow
@@ -43,18 +43,25 @@ class FailureCause(models.TextChoices):
     OVER_BUDGET = "over_budget", _("Over budget")
 
 
+NEXT_NUMBER = Func(Value("jobs_job_number"), function="nextval", output_field=models.BigIntegerField())
+
+
 class Job(models.Model):
     """One thing a user asked for and is charged at most once for."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    number = models.BigIntegerField(unique=True, editable=False, help_text=_("What people call it: job 4182."))
+    number = models.BigIntegerField(
+        unique=True, editable=False, db_default=NEXT_NUMBER, help_text=_("What people call it: job 4182.")
+    )
     workshop = models.ForeignKey(Workshop, on_delete=models.PROTECT, related_name="jobs")
     student = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="jobs")
     title = models.CharField(max_length=200)
     job_type = models.CharField(max_length=40)
     payload = models.JSONField(help_text=_("Checked and rewritten; what an agent runs."))
     inputs = models.JSONField(default=list, help_text=_("[{sha256, name, size_bytes}] the payload reads."))
-    nodes = models.JSONField(default=dict, help_text=_("Node id → {title, seconds, loader, sampler} from the quote."))
+    nodes = models.JSONField(
+        default=dict, help_text=_("Node id → {title, seconds, loader, sampler} from the quote.")
+    )
     summary = models.CharField(max_length=200, blank=True)
 
     status = models.CharField(max_length=12, choices=Status.choices, default=Status.QUEUED)
@@ -69,8 +76,13 @@ class Job(models.Model):
     vram_bytes = models.BigIntegerField(default=0)
     model_key = models.CharField(max_length=200, blank=True)
     gpu_seconds = models.FloatField(default=0, help_text=_("Demand in reference GPU-seconds."))
+    loading_seconds = models.FloatField(
+        default=0, help_text=_("Expected loading of its models, not charged.")
+    )
+    seconds_p90 = models.FloatField(default=0, help_text=_("Nine in ten such jobs run shorter."))
 
     hold_key = models.UUIDField(null=True, blank=True, help_text=_("Current hold in the ledger."))
+    milli_per_gpu_second = models.BigIntegerField(default=20, help_text=_("Price at which it was quoted."))
     quote_milli = models.BigIntegerField(default=0)
     ceiling_milli = models.BigIntegerField(default=0)
     held_milli = models.BigIntegerField(default=0)
@@ -81,7 +93,12 @@ class Job(models.Model):
     attempt_count = models.SmallIntegerField(default=0)
     event_seq = models.IntegerField(default=0)
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
-    refused_agents = models.JSONField(default=dict, help_text=_("Agent → device state it bounced for VRAM at."))
+    cancel_capture_milli = models.BigIntegerField(
+        null=True, blank=True, help_text=_("Most its owner pays for stopping it, as shown; blank: nothing.")
+    )
+    refused_agents = models.JSONField(
+        default=dict, help_text=_("Agent → free bytes of the device it bounced off.")
+    )
     joined_at = models.DateTimeField(db_default=MarketNow())
     created_at = models.DateTimeField(db_default=MarketNow(), editable=False)
     started_at = models.DateTimeField(null=True, blank=True)
@@ -93,21 +110,41 @@ class Job(models.Model):
         ordering = ["-created_at"]
         constraints = [
             models.CheckConstraint(condition=Q(status__in=Status.values), name="job_status_known"),
-            models.CheckConstraint(condition=Q(cause="") | Q(cause__in=FailureCause.values), name="job_cause_known"),
-            models.CheckConstraint(condition=Q(cause="") | Q(status="failed"), name="job_cause_only_when_failed"),
             models.CheckConstraint(
-                condition=Q(captured_milli__isnull=True) | Q(captured_milli__lte=F("held_milli"), captured_milli__gte=0),
+                condition=Q(cause="") | Q(cause__in=FailureCause.values), name="job_cause_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(cause="") | Q(status="failed"), name="job_cause_only_when_failed"
+            ),
+            models.CheckConstraint(
+                condition=Q(captured_milli__isnull=True)
+                | Q(captured_milli__lte=F("held_milli"), captured_milli__gte=0),
                 name="job_capture_within_hold",
             ),
         ]
         indexes = [
             models.Index(
-                "workshop", "vram_class", "queue_class", "queue_key_ms", "id",
-                name="job_pick_by_vram", include=["student", "model_key"], condition=Q(status="queued"),
+                "workshop",
+                "vram_class",
+                "queue_class",
+                "queue_key_ms",
+                "id",
+                name="job_pick_by_vram",
+                include=["student", "model_key"],
+                condition=Q(status="queued"),
             ),
             models.Index(
-                "workshop", "model_key", "queue_class", "queue_key_ms", "id",
-                name="job_pick_by_model", include=["student", "vram_class"], condition=Q(status="queued"),
+                "workshop",
+                "model_key",
+                "queue_class",
+                "queue_key_ms",
+                "id",
+                name="job_pick_by_model",
+                include=["student", "vram_class"],
+                condition=Q(status="queued"),
+            ),
+            models.Index(
+                "workshop", "student", "queue_key_ms", name="job_held_back", condition=Q(status="held_back")
             ),
             models.Index(fields=["student", "-created_at"], name="job_by_student"),
             models.Index(fields=["workshop", "status"], name="job_by_status"),
@@ -127,7 +164,9 @@ class Attempt(models.Model):
     token = models.BigIntegerField(help_text=_("Fencing token; a higher one supersedes."))
     prompt_id = models.UUIDField(default=uuid.uuid4)
     phase = models.CharField(max_length=12, blank=True)
-    outcome = models.CharField(max_length=12, blank=True, help_text=_("Blank while it lives; lost when its lease expired."))
+    outcome = models.CharField(
+        max_length=12, blank=True, help_text=_("Blank while it lives; lost when its lease expired.")
+    )
     cause = models.CharField(max_length=20, blank=True)
     message = models.CharField(max_length=1000, blank=True)
     report_seq = models.IntegerField(default=0)
@@ -136,6 +175,8 @@ class Attempt(models.Model):
     acknowledged_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=MarketNow(), editable=False)
     execution_started_at = models.DateTimeField(null=True, blank=True)
+    seen_at = models.DateTimeField(null=True, blank=True, help_text=_("Last heartbeat that listed it."))
+    remaining_ms = models.BigIntegerField(null=True, blank=True, help_text=_("As told at seen_at."))
     ended_at = models.DateTimeField(null=True, blank=True)
     executing_ms = models.BigIntegerField(default=0)
     loading_ms = models.BigIntegerField(default=0)
@@ -240,7 +281,9 @@ class Template(models.Model):
 
     class Meta:
         ordering = ["name", "version"]
-        constraints = [models.UniqueConstraint(fields=["workshop", "slug", "version"], name="template_version_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["workshop", "slug", "version"], name="template_version_once")
+        ]
 
     def __str__(self) -> str:
         return f"{self.name} v{self.version}"
@@ -261,7 +304,9 @@ class Chore(models.Model):
     class Meta:
         ordering = ["id"]
         constraints = [models.UniqueConstraint(fields=["kind", "subject"], name="chore_once")]
-        indexes = [models.Index(fields=["announced_at"], name="chore_open", condition=Q(done_at__isnull=True))]
+        indexes = [
+            models.Index(fields=["announced_at"], name="chore_open", condition=Q(done_at__isnull=True))
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.subject}"
@@ -280,7 +325,9 @@ class Alarm(models.Model):
     class Meta:
         ordering = ["-raised_at"]
         constraints = [
-            models.UniqueConstraint(fields=["kind", "subject"], condition=Q(cleared_at__isnull=True), name="alarm_open_once")
+            models.UniqueConstraint(
+                fields=["kind", "subject"], condition=Q(cleared_at__isnull=True), name="alarm_open_once"
+            )
         ]
 
     def __str__(self) -> str:

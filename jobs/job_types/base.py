@@ -3,6 +3,7 @@
 A job type is one folder beside this file and one dotted name in settings.JOB_TYPES.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -37,6 +38,12 @@ class UploadedFile:
     width: int | None = None
     height: int | None = None
     frames: int | None = None
+
+
+def stored_name(upload: UploadedFile) -> str:
+    """What a checked payload calls the file, and the agent stores it as: content hash and suffix."""
+    suffix = re.search(r"\.[A-Za-z0-9]{1,8}$", upload.name)
+    return upload.sha256 + (suffix[0].lower() if suffix else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,8 @@ class Quote(models.Model):
         ordering = ["-created_at"]
         constraints = [
             models.CheckConstraint(
-                condition=models.Q(ceiling_milli__gte=models.F("quote_milli"), quote_milli__gt=0), name="quote_ceiling_above"
+                condition=models.Q(ceiling_milli__gte=models.F("quote_milli"), quote_milli__gt=0),
+                name="quote_ceiling_above",
             )
         ]
 
@@ -74,13 +75,19 @@ class Lease(models.Model):
     token = models.BigIntegerField(unique=True)
     expires_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)
-    command = models.CharField(max_length=10, blank=True, help_text=_("cancel or preempt, until it took effect."))
+    command = models.CharField(
+        max_length=10, blank=True, help_text=_("cancel or preempt, until it took effect.")
+    )
     command_reason = models.CharField(max_length=200, blank=True)
 
     class Meta:
         indexes = [
-            models.Index(fields=["agent"], name="lease_alive_by_agent", condition=models.Q(ended_at__isnull=True)),
-            models.Index(fields=["expires_at"], name="lease_alive_by_expiry", condition=models.Q(ended_at__isnull=True)),
+            models.Index(
+                fields=["agent"], name="lease_alive_by_agent", condition=models.Q(ended_at__isnull=True)
+            ),
+            models.Index(
+                fields=["expires_at"], name="lease_alive_by_expiry", condition=models.Q(ended_at__isnull=True)
+            ),
         ]
 
     def __str__(self) -> str:
@@ -93,7 +100,9 @@ class Leadership(models.Model):
     leader = models.CharField(max_length=64, blank=True)
     epoch = models.BigIntegerField(default=0, help_text=_("Rises with each new leader."))
     expires_at = models.DateTimeField(db_default=MarketNow())
-    started_at = models.DateTimeField(db_default=MarketNow(), help_text=_("Of this leader, or the last gap's end."))
+    started_at = models.DateTimeField(
+        db_default=MarketNow(), help_text=_("Of this leader, or the last gap's end.")
+    )
     renewed_at = models.DateTimeField(db_default=MarketNow())
 
     class Meta:

@@ -1,0 +1,45 @@
+"""Rows a user may see. Views fetch jobs and artifacts no other way."""
+
+import uuid
+
+from django.db.models import Q, QuerySet
+
+from accounts.access import staffed_workshops
+from accounts.models import User
+from jobs.models import Artifact, Job, JobEvent, Upload
+
+
+def visible_jobs(user: User) -> QuerySet[Job]:
+    """One's own jobs, and those of the workshops one staffs; newest first."""
+    return (
+        Job.objects.filter(Q(student=user) | Q(workshop__in=staffed_workshops(user)))
+        .select_related("workshop", "student")
+        .order_by("-created_at", "-number")
+    )
+
+
+def own_jobs(user: User) -> QuerySet[Job]:
+    """The jobs this user asked for; newest first."""
+    return Job.objects.filter(student=user).select_related("workshop").order_by("-created_at", "-number")
+
+
+def visible_job(user: User, job_id: uuid.UUID | str) -> Job:
+    """The job. Raises `Job.DoesNotExist` for strangers as for jobs that are not there."""
+    return visible_jobs(user).get(pk=job_id)
+
+
+def visible_artifacts(user: User) -> QuerySet[Artifact]:
+    """Outputs of visible jobs that are settled and not deleted."""
+    return Artifact.objects.filter(
+        job__in=visible_jobs(user).order_by().values("pk"), visible_at__isnull=False, deleted_at__isnull=True
+    ).select_related("job")
+
+
+def events_after(job: Job, seq: int, limit: int = 500) -> QuerySet[JobEvent]:
+    """The job's events above `seq`, in order: what a live view replays."""
+    return JobEvent.objects.filter(job=job, seq__gt=seq).order_by("seq")[:limit]
+
+
+def own_uploads(user: User, workshop_id: int) -> QuerySet[Upload]:
+    """Files the user brought to this workshop."""
+    return Upload.objects.filter(owner=user, workshop_id=workshop_id)
