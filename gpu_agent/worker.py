@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, cast
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import redis
 import structlog
@@ -104,6 +104,8 @@ class LeanWorker(SimpleWorker):
         super().register_birth()  # type: ignore[no-untyped-call]
 
     def _install_signal_handlers(self) -> None:
+        # Only now, with handlers that end the wait: while joining, a Redis that is away is told at once.
+        self.connection.set_retry(Retry(ExponentialWithJitterBackoff(base=0.5, cap=5), REDIS_RETRIES))
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._take_signal)
 
@@ -158,9 +160,8 @@ class DeliveryLoop:
         self.on_signal()
 
     def _worker(self) -> LeanWorker:
-        retry = Retry(ExponentialWithJitterBackoff(base=0.5, cap=5), REDIS_RETRIES)
         connection = redis.Redis.from_url(
-            self._url, retry=retry, socket_connect_timeout=3, socket_keepalive=True, health_check_interval=0
+            self._url, retry=Retry(NoBackoff(), 1), socket_connect_timeout=3, socket_keepalive=True
         )
         queue = Queue(
             self._welcome.queue, connection=connection, serializer="json", job_class=cast(Any, DeliveryJob)
@@ -181,5 +182,5 @@ def _with_password(url: str, token: str) -> str:
     """The token is the ACL user's password; it is never part of what the site sends."""
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    place = f"{parts.username}:{token}@{host}" + (f":{parts.port}" if parts.port else "")
+    place = f"{parts.username}:{quote(token, safe='')}@{host}" + (f":{parts.port}" if parts.port else "")
     return urlunsplit((parts.scheme, place, parts.path, parts.query, ""))

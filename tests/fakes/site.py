@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import redis
 import uvicorn
+from rq import Queue
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -18,6 +20,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gpu_agent.protocol.messages import (
+    DELIVERY_FUNCTION,
     PROTOCOL_VERSION,
     Command,
     Delivery,
@@ -31,6 +34,7 @@ from gpu_agent.protocol.messages import (
     Report,
     ReportAnswer,
     Welcome,
+    delivery_id,
     queue_name,
 )
 from gpu_agent.protocol.phases import Phase
@@ -38,6 +42,11 @@ from tests.polling import poll
 
 TOKEN = "agent-token-of-the-tests"
 AGENT = "0123456789abcdef0123456789abcdef"
+COMMANDS = (
+    "ping hello auth client|setname client|info client|setinfo client|id info exists hget hgetall hset "
+    "hincrby hincrbyfloat expire persist del lrem blmove lmove sadd srem smembers zadd zrem xadd multi exec "
+    "watch unwatch discard subscribe unsubscribe"
+)
 
 
 class FakeSite:
@@ -217,6 +226,30 @@ class FakeSite:
                 self.progress.append(Progress.from_dict(frame["data"]))
                 for command in self.commands:
                     await socket.send_json({"type": "command", "data": command.to_dict()})
+
+
+def write_redis_user(admin: redis.Redis, agent: str = AGENT, token: str = TOKEN) -> None:
+    """The agent's user as the site makes it: its own queue's keys, the commands of a lean worker."""
+    queue = queue_name(agent)
+    keys = (
+        f"queue:{queue}", f"queue:{queue}:intermediate", f"job:{agent}-*", f"job::{agent}-*",
+        f"results:{agent}-*", f"execution:{agent}-*", f"executions:{agent}-*", f"wip:{queue}",
+        f"finished:{queue}", f"failed:{queue}", f"worker:{agent}", f"worker:{agent}:executions",
+        f"workers:{queue}", "workers",
+    )  # fmt: skip
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    rules = ["reset", "on", f"#{digest}", *(f"~rq:{key}" for key in keys), f"&rq:pubsub:{agent}"]
+    admin.execute_command("ACL", "SETUSER", queue, *rules, *(f"+{one}" for one in COMMANDS.split()))
+
+
+def send_by_rq(admin: redis.Redis, delivery: Delivery, count: int = 1, agent: str = AGENT) -> None:
+    """Deliver as the site does: a JSON job on the agent's own queue."""
+    Queue(queue_name(agent), connection=admin, serializer="json").enqueue(
+        DELIVERY_FUNCTION,
+        args=(delivery.to_dict(),),
+        job_id=delivery_id(agent, delivery.attempt, count),
+        job_timeout=10, ttl=60, result_ttl=10, failure_ttl=10, description="delivery",
+    )  # fmt: skip
 
 
 def _refused(status: int, code: str, headers: dict[str, str] | None = None) -> Response:
