@@ -20,7 +20,12 @@ from urllib.parse import quote
 from django.conf import settings
 from django.core import signing
 
+from jobs.models import Artifact, Attempt
+
 SHA256 = re.compile(r"[0-9a-f]{64}")
+_MEDIA_TYPE = re.compile(r"[a-z]+/[a-z0-9][a-z0-9.+-]*")
+KINDS = ("image", "video", "audio", "text", "model", "file")
+MAX_NAME_CHARACTERS = 200
 LINK_SALT = "jobs.artifacts.link"
 # What a browser may show inside a page of ours. Everything else is only ever downloaded: a type that can
 # carry script (SVG, HTML, PDF) would run as our site.
@@ -39,6 +44,14 @@ class BadDigest(ValueError):
 
 class TooLarge(ValueError):
     """The file is longer than allowed."""
+
+
+class BadOutput(ValueError):
+    """A word about an output is not as it should be; `field` names it."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class StoreFull(OSError):
@@ -120,6 +133,36 @@ def store_file(source: IO[bytes], limit: int) -> tuple[str, int]:
             _append(file, digest, chunk)
         _finish(file, path_of(digest.hexdigest()))
     return digest.hexdigest(), size
+
+
+def record(
+    attempt_id: int, sha256: str, *, name: str, media_type: str, kind: str, node: str, size_bytes: int
+) -> Artifact:
+    """Write the row of a stored output of an attempt; nobody sees it before its job is settled.
+
+    The second time gives the first one's row. BadOutput.
+    """
+    if not name or len(name) > MAX_NAME_CHARACTERS or not name.isprintable():
+        raise BadOutput("name", f"name must be printable text of 1 to {MAX_NAME_CHARACTERS} characters")
+    if kind not in KINDS:
+        raise BadOutput("kind", f"kind must be one of {', '.join(KINDS)}")
+    if len(media_type) > 100 or not _MEDIA_TYPE.fullmatch(media_type):
+        raise BadOutput("media_type", "media_type must be like image/png")
+    if len(node) > 120 or not node.isprintable():
+        raise BadOutput("node", "node must be printable text of at most 120 characters")
+    row, _made = Artifact.objects.get_or_create(
+        attempt_id=attempt_id,
+        sha256=sha256,
+        name=name,
+        defaults={
+            "job_id": Attempt.objects.values_list("job_id", flat=True).get(pk=attempt_id),
+            "media_type": media_type,
+            "kind": kind,
+            "node": node,
+            "size_bytes": size_bytes,
+        },
+    )
+    return row
 
 
 def link(sha256: str, name: str, media_type: str, *, download: bool = False) -> str:

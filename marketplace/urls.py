@@ -5,7 +5,7 @@ from django.urls import include, path
 
 urlpatterns = [
     path("", include("marketplace.web.urls")),
-    path("api/v1/", include("marketplace.api.urls")),
+    path("", include("marketplace.api.urls")),
     path("agent/v1/", include("marketplace.api.agent_urls")),
     path("admin/", admin.site.urls),
 ]

@@ -38,7 +38,15 @@ class InventoryInline(_ReadOnly, StackedInline):  # type: ignore[misc]
 class AgentAdmin(_ReadOnly, ModelAdmin):  # type: ignore[misc]
     """What each agent last said of itself."""
 
-    list_display = ["name", "state", "workshop", "simulated", "comfyui_version", "comfyui_ready", "last_seen_at"]
+    list_display = [
+        "name",
+        "state",
+        "workshop",
+        "simulated",
+        "comfyui_version",
+        "comfyui_ready",
+        "last_seen_at",
+    ]
     list_filter = ["state", "simulated", "workshop"]
     list_select_related = ["workshop"]
     search_fields = ["name", "hostname"]

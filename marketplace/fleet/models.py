@@ -53,7 +53,11 @@ class Agent(models.Model):
     id = models.CharField(primary_key=True, max_length=32, default=new_agent_id, editable=False)
     name = models.CharField(max_length=60, unique=True)
     workshop = models.ForeignKey(
-        Workshop, on_delete=models.PROTECT, null=True, blank=True, related_name="agents",
+        Workshop,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="agents",
         help_text=_("Serves only this workshop; blank: any."),
     )
     token_prefix = models.CharField(max_length=8)
@@ -73,7 +77,9 @@ class Agent(models.Model):
     resident_models = models.JSONField(default=list, blank=True)
     drain_requested = models.BooleanField(default=False)
     pause_reason = models.CharField(max_length=200, blank=True)
-    remaining_ms = models.IntegerField(null=True, blank=True, help_text=_("Of the running job, as last reported."))
+    remaining_ms = models.IntegerField(
+        null=True, blank=True, help_text=_("Of the running job, as last reported.")
+    )
     last_seen_at = models.DateTimeField(null=True, blank=True)
     enrolled_at = models.DateTimeField(db_default=MarketNow(), editable=False)
 
@@ -107,7 +113,9 @@ class Inventory(models.Model):
     """What an agent can run."""
 
     agent = models.OneToOneField(Agent, on_delete=models.CASCADE, related_name="inventory")
-    node_definitions = models.ForeignKey(NodeDefinitions, on_delete=models.PROTECT, null=True, related_name="+")
+    node_definitions = models.ForeignKey(
+        NodeDefinitions, on_delete=models.PROTECT, null=True, related_name="+"
+    )
     model_files = models.JSONField(default=dict, help_text=_("Folder → names present."))
     any_model = models.BooleanField(default=False)
     job_types = models.JSONField(default=list)

@@ -43,7 +43,9 @@ def progress(job_id: uuid.UUID | str, student_id: int, workshop_id: int, frame: 
     _send_after_commit(_progress_messages(job_id, student_id, workshop_id, frame))
 
 
-async def aprogress(job_id: uuid.UUID | str, student_id: int, workshop_id: int, frame: dict[str, Any]) -> None:
+async def aprogress(
+    job_id: uuid.UUID | str, student_id: int, workshop_id: int, frame: dict[str, Any]
+) -> None:
     """`progress` for code on an event loop."""
     await _send_all(_progress_messages(job_id, student_id, workshop_id, frame))
 
