@@ -61,7 +61,7 @@ class Routes:
         if "number" in body:
             number = float(body["number"])
         else:
-            if "front" in body and body["front"]:
+            if body.get("front"):
                 number = -number
             self.machine.number += 1
         if "prompt" not in body:
@@ -160,7 +160,8 @@ class Routes:
         invalid = [one for one in wanted if not is_prompt_id(one)]
         if invalid:
             return answer({"error": "job_ids contains invalid id(s)", "invalid_ids": invalid}, 400)
-        return answer({"cancelled": any([self._cancel(one) for one in wanted])})
+        cancelled = [self._cancel(one) for one in wanted]
+        return answer({"cancelled": any(cancelled)})
 
     def _cancel(self, prompt_id: str) -> bool:
         running, _ = self.machine.queue.snapshot()
@@ -303,8 +304,10 @@ def make_app(machine: Machine) -> Starlette:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    words = {404: "404: Not Found", 405: "405: Method Not Allowed"}.get(status, str(status))
-    return Response(words, status, media_type="text/plain; charset=utf-8")
+    # ComfyUI's route for the editor's files catches every other path, for GET.
+    if status == 404 and request.method == "GET":
+        return Response(status_code=404, media_type="application/octet-stream")
+    return Response("405: Method Not Allowed", 405, media_type="text/plain; charset=utf-8")
 
 
 class Gate:

@@ -20,8 +20,8 @@ from gpu_agent.simulator.queue import Entry
 from gpu_agent.simulator.values import Blocker
 
 OUT_OF_MEMORY_TIPS = (
-    "This error means you ran out of memory on your GPU.\n\nTIPS: If the workflow worked before you might have "
-    "accidentally set the batch_size to a large number."
+    "This error means you ran out of memory on your GPU.\n\nTIPS: If the workflow worked before you might "
+    "have accidentally set the batch_size to a large number."
 )
 
 
@@ -140,6 +140,7 @@ class Execution:
         moment = Moment(
             self.entry.prompt_id, node_id, self.prompt[node_id]["class_type"], self._is_output(node_id)
         )
+        self.machine.moment = moment
         run = NodeRun(self.machine, self.progress, self.prompt, self.entry.extra_data, moment, definition)
         try:
             self.machine.options.misbehaviour.at_moment(moment, self.machine.machinery)
@@ -313,8 +314,9 @@ class Execution:
 
 
 def _type_name(error: Exception) -> str:
-    if isinstance(error, SimulatedOutOfMemoryError):
-        return "torch.OutOfMemoryError"
+    told_as = getattr(error, "told_as", None)
+    if told_as is not None:
+        return str(told_as)
     module = type(error).__module__
     return type(error).__name__ if module == "builtins" else f"{module}.{type(error).__name__}"
 

@@ -1,4 +1,4 @@
-"""The three folders of a ComfyUI: input, output, temp; and the names clients may use for what lies in them."""
+"""The three folders of a ComfyUI: input, output, temp; and the names clients use for what lies in them."""
 
 import hashlib
 import re

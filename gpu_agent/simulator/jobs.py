@@ -83,7 +83,7 @@ def _unfinished(entry: Entry, status: str) -> dict[str, Any]:
 
 
 def _finished(prompt_id: str, found: dict[str, Any]) -> dict[str, Any]:
-    messages = {event: data for event, data in found["status"]["messages"]}
+    messages = dict(found["status"]["messages"])
     if "execution_interrupted" in messages:
         status = "cancelled"
     else:

@@ -12,7 +12,7 @@ from typing import Any
 from gpu_agent.simulator.definitions import own_definitions, test_node_definitions
 from gpu_agent.simulator.files import Folders
 from gpu_agent.simulator.memory import Memory
-from gpu_agent.simulator.misbehaviour import Machinery
+from gpu_agent.simulator.misbehaviour import Machinery, Moment
 from gpu_agent.simulator.options import Options
 from gpu_agent.simulator.queue import PromptQueue
 from gpu_agent.simulator.validation import Rules
@@ -46,6 +46,7 @@ class Machine:
         self.stopping = threading.Event()
         self.worker_killed = threading.Event()
         self.number = 0
+        self.moment: Moment | None = None  # the node run last and how far it got, for tests to watch
         self.cache: dict[str, Any] = {}
         self.logs: collections.deque[dict[str, str]] = collections.deque(maxlen=LOG_ENTRIES)
         self.machinery = Machinery(die, self.worker_killed.set, self.stopping)
@@ -91,7 +92,7 @@ class Machine:
     def temp_suffix(self, node_id: str) -> str:
         """The random letters in the names of a preview node's files, kept while its outputs are cached."""
         if node_id not in self._suffixes:
-            letters = random.choices(string.ascii_lowercase, k=5)  # noqa: S311 - a name, not a secret
+            letters = random.choices(string.ascii_lowercase, k=5)  # nosec B311
             self._suffixes[node_id] = "".join(letters)
         return self._suffixes[node_id]
 

@@ -14,6 +14,8 @@ from typing import Any
 class SimulatedOutOfMemoryError(RuntimeError):
     """Allocation on device"""
 
+    told_as = "torch.OutOfMemoryError"
+
 
 @dataclass(slots=True)
 class Moment:

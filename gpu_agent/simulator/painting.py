@@ -32,7 +32,7 @@ def paint(words: str, seed: int, width: int, height: int, shift: float = 0.0) ->
     scale = min(1.0, WORK_PIXELS / max(width, height))
     size = (max(8, round(width * scale)), max(8, round(height * scale)))
     digest = hashlib.sha256(f"{seed}\n{words}".encode()).digest()
-    chance = random.Random(digest)  # noqa: S311 - a picture, not a secret
+    chance = random.Random(digest)  # nosec B311
     subject = brief(words, chance)
     image = _sky(size, subject.palette)
     horizon = round(size[1] * (0.56 + 0.12 * chance.random()))
@@ -55,7 +55,7 @@ def sharpened(image: Image.Image, noise: Image.Image, done: float) -> Image.Imag
 
 def noise_for(size: tuple[int, int], seed: int) -> Image.Image:
     """Coloured noise of that size, equal for equal seeds."""
-    chance = random.Random(seed)  # noqa: S311 - a picture, not a secret
+    chance = random.Random(seed)  # nosec B311
     small = Image.frombytes("RGB", (48, 48), chance.randbytes(48 * 48 * 3))
     return small.resize(size, Image.Resampling.NEAREST)
 

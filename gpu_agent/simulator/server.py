@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -34,15 +35,12 @@ class Running:
     def kill(self) -> None:
         """As SIGKILL would: connections break without a farewell, the port closes, memory is lost."""
         self.machine.stopping.set()
-        self.loop.call_soon_threadsafe(self._abort)
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self._abort)
         if threading.current_thread() is not self.thread:
             self.thread.join(START_SECONDS)
 
-    def stop(self) -> None:
-        self.machine.stopping.set()
-        self.server.should_exit = True
-        self.server.force_exit = True
-        self.thread.join(START_SECONDS)
+    stop = kill  # nothing is worth a farewell, and waiting for one would take a second a test
 
     def _abort(self) -> None:
         for server in self.server.servers:
@@ -52,7 +50,6 @@ class Running:
             if transport is not None:
                 transport.abort()
         self.server.should_exit = True
-        self.server.force_exit = True
 
 
 def start(options: Options, host: str = "127.0.0.1", port: int = 0) -> Running:
@@ -110,8 +107,17 @@ async def running_simulator(options: Options, host: str = "127.0.0.1", port: int
 def serve(options: Options, host: str, port: int) -> None:
     """Serve in this process until it is told to stop. Misbehaviours that die take the process with them."""
     machine = Machine(options, die=lambda: os._exit(137))
-    server = uvicorn.Server(_config(machine, host, port))
-    server.run()
+    for told in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(told, lambda *_: os._exit(0))  # ComfyUI says no farewell either
+    _Abrupt(_config(machine, host, port)).run()
+
+
+class _Abrupt(uvicorn.Server):
+    """Leaves the signals to us."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 def _config(machine: Machine, host: str, port: int = 0) -> uvicorn.Config:

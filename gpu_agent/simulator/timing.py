@@ -60,7 +60,7 @@ def step_seconds(family: Family, width: int, height: int, frames: int, batch: in
     latent_frames = 1 if frames <= 1 else 1 + (frames - 1) // family.latent_frames
     megapixels = width * height / MEGAPIXEL
     work = megapixels**1.1 * latent_frames * batch * passes
-    return 0.012 + family.step_seconds * work
+    return float(0.012 + family.step_seconds * work)
 
 
 def decode_seconds(width: int, height: int, frames: int) -> float:

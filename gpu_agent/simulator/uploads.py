@@ -1,7 +1,7 @@
 """/view and /upload: files in and out."""
 
 import asyncio
-import hashlib
+import json
 import mimetypes
 from email.utils import formatdate
 from io import BytesIO
@@ -124,20 +124,12 @@ async def upload(folders: Folders, request: Request, *, mask: bool = False) -> R
             )
         except (OutsideFolder, KeyError):
             return Response(status_code=400)
-    shown = f'{{"name": {_quoted(used)}, "subfolder": {_quoted(subfolder)}, "type": {_quoted(kind)}}}'
-    return Response(shown, media_type="application/json; charset=utf-8")
-
-
-def _quoted(text: str) -> str:
-    import json
-
-    return json.dumps(text)
+    shown = {"name": used, "subfolder": subfolder, "type": kind}
+    return Response(json.dumps(shown), media_type="application/json; charset=utf-8")
 
 
 def _masked(folders: Folders, reference: str, body: bytes) -> bytes:
     """The original picture with the mask's alpha, as a PNG."""
-    import json
-
     told = json.loads(reference)
     name, kind = split_annotation(str(told.get("filename", "")), str(told.get("type", "output")))
     path = folders.inside(kind, str(told.get("subfolder", "")), name)
@@ -150,7 +142,3 @@ def _masked(folders: Folders, reference: str, body: bytes) -> bytes:
     buffer = BytesIO()
     whole.save(buffer, "PNG", compress_level=4)
     return buffer.getvalue()
-
-
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

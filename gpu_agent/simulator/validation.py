@@ -42,7 +42,7 @@ def validate(prompt: object, targets: Collection[str] | None, rules: Rules) -> V
     for node_id, node in prompt.items():
         if not isinstance(node, dict):
             raise Unexpected(f"node {node_id} is not an object")
-        class_type = node.get("class_type")
+        class_type = str(node.get("class_type"))
         if class_type not in rules.definitions:
             return Verdict(_missing_node(node_id, node, rules.old))
         if rules.definitions[class_type].get("output_node") and (targets is None or node_id in targets):
@@ -95,8 +95,8 @@ class _Walk:
             try:
                 valid = self._node(output, [])
                 reasons = self._results[output][1]
-            except Exception as error:  # whatever a strange graph provokes is reported with its type
-                valid, reasons = False, [_raised("exception_during_validation", error, {})]
+            except Exception as raised:  # whatever a strange graph provokes is reported with its type
+                valid, reasons = False, [_raised("exception_during_validation", raised, {})]
                 self._results[output] = (False, reasons)
             if valid:
                 good.append(output)

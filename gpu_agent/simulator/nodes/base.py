@@ -9,13 +9,19 @@ from typing import Any
 
 from PIL import Image
 
-from gpu_agent.simulator.files import Saved
+from gpu_agent.simulator.files import OutsideFolder, Saved
 from gpu_agent.simulator.machine import Machine
 from gpu_agent.simulator.misbehaviour import Moment
 from gpu_agent.simulator.progress import Progress
 
 PREVIEW_QUALITY = 85
 LATE_SECONDS = 0.02
+
+
+class SavingOutside(Exception):
+    """A file name prefix leads out of the output folder; ComfyUI raises a bare Exception."""
+
+    told_as = "Exception"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +82,17 @@ class NodeRun:
     def save(
         self, prefix: str, ending: str, bodies: list[Callable[[], bytes]], *, temp: bool = False
     ) -> list[Saved]:
-        """Write output files; `prefix` is completed for temp files. Raises `OutsideFolder`, OSError."""
+        """Write output files; `prefix` is completed for temp files. Raises `SavingOutside`, OSError."""
         kind = "output"
         if temp:
             kind, prefix = "temp", f"{prefix}_temp_{self.machine.temp_suffix(self.moment.node_id)}"
-        named = self.machine.folders.next_names(kind, prefix, ending, len(bodies))
+        try:
+            named = self.machine.folders.next_names(kind, prefix, ending, len(bodies))
+        except OutsideFolder as error:
+            raise SavingOutside(
+                "**** ERROR: Saving image outside the output folder is not allowed.\n"
+                f" full_output_folder: {error}\n         output_dir: {self.machine.folders.of(kind)}"
+            ) from error
         for (path, _), body in zip(named, bodies, strict=True):
             self._write(path, body())
         return [saved for _, saved in named]

@@ -1,5 +1,6 @@
 """Video and audio nodes."""
 
+import array
 from collections.abc import Iterator
 from io import BytesIO
 from itertools import groupby
@@ -122,7 +123,7 @@ def load_audio(run: NodeRun, inputs: Inputs) -> tuple[Any, ...]:
 def _flac(sound: Sound) -> bytes:
     if not sound.words:
         return audio.flac(
-            audio.array.array("h"), sound.rate, sound.channels, max(1, round(sound.seconds * sound.rate))
+            array.array("h"), sound.rate, sound.channels, max(1, round(sound.seconds * sound.rate))
         )
     samples = audio.tune(sound.words, sound.seed, sound.seconds)
     rest = max(0, round(sound.seconds * audio.TUNE_RATE) - len(samples))

@@ -1,0 +1,229 @@
+"""The simulator against the recorded traffic of a real ComfyUI 0.33.0 (and, where it differs, 0.3.64)."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gpu_agent.simulator.__main__ import load_definitions
+from gpu_agent.simulator.options import CURRENT_VERSION, OLD_VERSION
+from tests.fakes.comfyui import ComfyUI
+from tests.gpu_agent.simulator.pictures import png
+from tests.gpu_agent.simulator.replay import Replay
+
+pytestmark = pytest.mark.recordings
+
+SPEED = 5.0
+NUMBERED = re.compile(r"(.+)_(\d{5})(_?\..+)")
+NAMES = [
+    "cached_output_file_gone",
+    "dead_worker",
+    "free_and_history",
+    "outputs_forms",
+    "post_prompt_validation",
+    "view_and_upload",
+    "ws_disconnect_for_good",
+    "ws_disconnect_reconnect",
+    "ws_duplicate_prompt_id",
+    "ws_execution_blocked",
+    "ws_execution_error",
+    "ws_execution_error_memory",
+    "ws_interrupt_global",
+    "ws_interrupt_sampling",
+    "ws_interrupt_targeted",
+    "ws_interrupt_uninterruptible_node",
+    "ws_interrupt_while_idle",
+    "ws_jobs_cancel",
+    "ws_no_client_id_in_url",
+    "ws_progress_text",
+    "ws_queue_delete",
+    "ws_queue_order",
+    "ws_restart_kill9",
+    "ws_restart_sigterm",
+    "ws_same_client_id_twice",
+    "ws_sampling_preview_legacy",
+    "ws_sampling_preview_metadata",
+    "ws_sampling_preview_none",
+    "ws_success",
+    "ws_two_clients",
+]
+
+
+def prompts_in(events: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """The accepted prompts: request and answer."""
+    return [
+        (event["request"], event["response"])
+        for event in events
+        if event["kind"] == "http"
+        and event["method"] == "POST"
+        and event["path"] == "/prompt"
+        and event["status"] == 200
+    ]
+
+
+def first_cached(events: list[dict[str, Any]]) -> list[str]:
+    """Nodes that the first prompt found in the cache, left there by an earlier recording."""
+    for event in events:
+        if event["kind"] == "ws" and event.get("message", {}).get("type") == "execution_cached":
+            return list(event["message"]["data"]["nodes"])
+    return []
+
+
+def recorded_order(events: list[dict[str, Any]]) -> Callable[[list[str]], list[str]]:
+    """The order in which ComfyUI's set of a prompt's outputs happened to come."""
+    orders = [
+        entry["prompt"][4]
+        for event in events
+        if event.get("path", "").startswith("/history") and isinstance(event.get("response"), dict)
+        for entry in event["response"].values()
+    ]
+    return lambda outputs: next((one for one in orders if set(one) == set(outputs)), outputs)
+
+
+def outputs_in(value: Any) -> list[dict[str, str]]:
+    if isinstance(value, dict):
+        here = [value] if {"filename", "subfolder", "type"} <= value.keys() else []
+        return here + [found for one in value.values() for found in outputs_in(one)]
+    return [found for one in value for found in outputs_in(one)] if isinstance(value, list) else []
+
+
+def number_files_as_recorded(comfyui: ComfyUI, events: list[dict[str, Any]]) -> None:
+    """Leave a file before the first one of each prefix, so that numbers go on from there."""
+    lowest: dict[tuple[str, str], int] = {}
+    told = [event.get("message", {}) for event in events if event["kind"] == "ws"]
+    told += [event["response"] for event in events if event.get("path", "").startswith("/history/")]
+    for output in outputs_in(told):
+        found = NUMBERED.fullmatch(output["filename"])
+        if found and output["type"] == "output":
+            key = (output["subfolder"], found[1])
+            lowest[key] = min(lowest.get(key, 99999), int(found[2]))
+    for (subfolder, prefix), number in lowest.items():
+        folder = comfyui.machine.folders.inside("output", subfolder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for earlier in range(1, number):
+            (folder / f"{prefix}_{earlier:05}_.png").write_bytes(png((9, 9, 9)))
+
+
+def warm_cache(comfyui: ComfyUI, prompt: dict[str, Any], cached: list[str], poll: Callable[..., Any]) -> None:
+    """Run a prompt that shares just those nodes."""
+    warming: dict[str, Any] = {}
+    for node_id, node in json.loads(json.dumps(prompt)).items():
+        if node_id not in cached and node["class_type"] == "SaveImage":
+            node = {"class_type": "PreviewImage", "inputs": {"images": node["inputs"]["images"]}}
+        elif node_id not in cached:
+            node["inputs"] |= {
+                name: value for name, value in {"seed": 999, "seconds": 0}.items() if name in node["inputs"]
+            }
+        warming[node_id] = node
+    prompt_id = httpx.post(f"{comfyui.url}/prompt", json={"prompt": warming}).json()["prompt_id"]
+    poll(lambda: comfyui.machine.queue.history(prompt_id))
+
+
+def prepared(comfyui: ComfyUI, events: list[dict[str, Any]], name: str, poll: Callable[..., Any]) -> None:
+    """Bring a fresh simulator to where the recorded server stood."""
+    number_files_as_recorded(comfyui, events)
+    prompts = prompts_in(events)
+    cached = first_cached(events)
+    if cached:
+        warm_cache(comfyui, prompts[0][0]["prompt"], cached, poll)
+    first = prompts[0][1]["number"] if prompts else 0
+    comfyui.machine.number = 0 if name == "post_prompt_validation" else first
+
+
+def steps_for(comfyui: ComfyUI, poll: Callable[..., Any]) -> dict[str, Callable[[], None]]:
+    """What the recorder did by hand."""
+
+    def reach_tick_five() -> None:
+        poll(lambda: comfyui.machine.moment is not None and comfyui.machine.moment.tick >= 5)
+
+    return {
+        "output file deleted": lambda: comfyui.machine.folders.inside(
+            "output", "fixture/gone_00001_.png"
+        ).unlink(),
+        "SIGKILL": comfyui.kill,
+        "SIGTERM": comfyui.kill,
+        "start again": comfyui.restart,
+        "open client again": reach_tick_five,
+    }
+
+
+def uploads() -> dict[str, list[bytes]]:
+    red, blue = png((200, 30, 30)), png((30, 30, 200))
+    return {
+        "up.png": [red, red, blue, red],
+        "up2.png": [blue],
+        "up3.png": [blue],
+        "../evil.png": [blue],
+        "e.png": [blue],
+        "fake.png": [b"no image at all"],
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_traffic_is_as_recorded(
+    recordings: Path, tmp_path: Path, poll: Callable[..., Any], name: str
+) -> None:
+    events = json.loads((recordings / "comfyui" / f"{name}.json").read_text())["events"]
+    definitions = load_definitions(recordings / "comfyui" / "object_info.json.gz")
+    options = {
+        "definitions": definitions,
+        "order_outputs": recorded_order(events),
+        "version": CURRENT_VERSION,
+    }
+    with ComfyUI(tmp_path, speed=SPEED, any_model=False, **options) as comfyui:
+        prepared(comfyui, events, name, poll)
+        replay = Replay(comfyui.url, steps_for(comfyui, poll), uploads())
+        assert replay.run(events) == []
+
+
+OLD_NAMES = [
+    "post_prompt_validation",
+    "ws_disconnect_reconnect",
+    "ws_execution_error",
+    "ws_interrupt_global",
+    "ws_interrupt_targeted",
+    "ws_jobs_cancel",
+    "ws_sampling_preview_legacy",
+    "ws_sampling_preview_metadata",
+    "ws_success",
+]
+
+
+@pytest.mark.parametrize("name", OLD_NAMES)
+def test_old_traffic_is_as_recorded(
+    recordings: Path, tmp_path: Path, poll: Callable[..., Any], name: str
+) -> None:
+    events = json.loads((recordings / "comfyui" / "v0.3.64" / f"{name}.json").read_text())["events"]
+    definitions = load_definitions(recordings / "comfyui" / "object_info.json.gz")
+    options = {"definitions": definitions, "order_outputs": recorded_order(events), "version": OLD_VERSION}
+    with ComfyUI(tmp_path, speed=SPEED, any_model=False, **options) as comfyui:
+        prepared(comfyui, events, name, poll)
+        replay = Replay(comfyui.url, steps_for(comfyui, poll), uploads())
+        assert replay.run(events) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("features", "/features"),
+        ("system_stats", "/system_stats"),
+        ("queue_idle", "/queue"),
+        ("prompt_get", "/prompt"),
+    ],
+)
+def test_idle_answers_have_the_recorded_shape(recordings: Path, tmp_path: Path, name: str, path: str) -> None:
+    recorded = json.loads((recordings / "comfyui" / f"{name}.json").read_text())
+    event = {
+        "kind": "http",
+        "method": "GET",
+        "path": path,
+        "status": 200,
+        "content_type": "application/json; charset=utf-8",
+        "response": recorded,
+    }
+    with ComfyUI(tmp_path) as comfyui:
+        assert Replay(comfyui.url).run([event]) == []
