@@ -51,7 +51,11 @@ def send(parcel: Parcel) -> bool:
         token=parcel.token,
         job=str(parcel.job_id),
     )
-    queue = Queue(queue_name(parcel.agent_id), connection=_client(), serializer=JSONSerializer)
+    queue = Queue(
+        queue_name(parcel.agent_id),
+        connection=quick_client(settings.AGENT_REDIS_URL),
+        serializer=JSONSerializer,
+    )
     told = {"agent": parcel.agent_id, "job": str(parcel.job_id), "attempt": parcel.attempt_id}
     try:
         queue.enqueue_call(
@@ -72,9 +76,10 @@ def send(parcel: Parcel) -> bool:
 
 
 @cache
-def _client() -> "redis.Redis":
+def quick_client(url: str) -> "redis.Redis":
+    """A client that gives up within seconds."""
     return redis.Redis.from_url(
-        settings.AGENT_REDIS_URL,
+        url,
         socket_timeout=REDIS_SECONDS,
         socket_connect_timeout=REDIS_SECONDS,
         retry=Retry(NoBackoff(), 1),  # once: the first call after a restart meets the old connection

@@ -73,8 +73,9 @@ def dispatch(epoch: int | None = None) -> int:
             assigned = assign(agent_id, epoch)
             if assigned is None:
                 break
-            delivery.send(assigned.parcel)
             count += 1
+            if not delivery.send(assigned.parcel):
+                return count  # Redis is away: what is assigned is delivered later, the rest can wait here
     return count
 
 

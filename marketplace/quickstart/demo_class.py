@@ -1,0 +1,90 @@
+"""The demo class: a workshop with people, credits and an open session, for a newcomer's first picture."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.contrib.auth.hashers import make_password
+from django.db import transaction
+
+from accounts import clock
+from accounts.ledger import posting
+from accounts.ledger.posting import key_for
+from accounts.models import ClassSession, Enrolment, User, Workshop
+
+DEMO_PASSWORD = "darkroom-demo"  # nosec B105 - printed for the demo class, which holds nothing of worth
+WORKSHOP_SLUG, WORKSHOP_NAME = "demo", "Moving Image Lab"
+STUDENTS = ("student", *(f"student{number}" for number in range(2, 21)))
+INSTRUCTOR, ORGANIZER = "instructor", "organizer"
+SESSION_LENGTH = timedelta(hours=8)
+GIFT_MILLI = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """One of the people to show a newcomer."""
+
+    username: str
+    password: str
+    role: str
+
+
+LOGINS = (
+    Login("student", DEMO_PASSWORD, "student"),
+    Login(INSTRUCTOR, DEMO_PASSWORD, "instructor"),
+    Login(ORGANIZER, DEMO_PASSWORD, "organizer"),
+)
+
+
+@transaction.atomic
+def seed() -> Workshop:
+    """Make what is missing and renew a session that is over; a second call changes nothing else."""
+    workshop, _made = Workshop.objects.get_or_create(
+        slug=WORKSHOP_SLUG, defaults={"name": WORKSHOP_NAME, "seats": len(STUDENTS)}
+    )
+    _open_session(workshop)
+    password = make_password(DEMO_PASSWORD)  # once: hashing is slow by design
+    for username in STUDENTS:
+        student = _person(workshop, username, Enrolment.Role.STUDENT, password)
+        posting.grant(
+            account_id=posting.member_account(student, workshop),
+            amount_milli=GIFT_MILLI,
+            key=key_for(student.key_namespace, "demo-class", "welcome"),
+            reference="gift",
+            reason="Welcome to the demo class",
+        )
+    _person(workshop, INSTRUCTOR, Enrolment.Role.INSTRUCTOR, password)
+    _person(workshop, ORGANIZER, Enrolment.Role.ORGANIZER, password, superuser=True)
+    return workshop
+
+
+def _open_session(workshop: Workshop) -> None:
+    now = clock.now()
+    running = workshop.sessions.filter(opens_at__lte=now, closes_at__gt=now)
+    if running.exclude(state=ClassSession.State.CLOSED).exists():
+        return
+    ClassSession.objects.create(
+        workshop=workshop,
+        title="Demo session",
+        opens_at=now,
+        closes_at=now + SESSION_LENGTH,
+        state=ClassSession.State.OPEN,
+    )
+
+
+def _person(workshop: Workshop, username: str, role: str, password: str, *, superuser: bool = False) -> User:
+    user = User.objects.filter(username=username).first()
+    if user is None:
+        user = User.objects.create(
+            username=username,
+            display_name=_display_name(username),
+            password=password,
+            is_staff=superuser,
+            is_superuser=superuser,
+        )
+    Enrolment.objects.get_or_create(user=user, workshop=workshop, defaults={"role": role})
+    return user
+
+
+def _display_name(username: str) -> str:
+    number = username.removeprefix("student")
+    return f"Student {number or 1}" if username.startswith("student") else username.capitalize()
