@@ -61,7 +61,7 @@ class Routes:
         if "number" in body:
             number = float(body["number"])
         else:
-            if body.get("front"):
+            if "front" in body and body["front"]:  # noqa: RUF019 - the body may be a list
                 number = -number
             self.machine.number += 1
         if "prompt" not in body:
@@ -74,7 +74,9 @@ class Routes:
                 "the server generate one"
             )
             return _refused("invalid_prompt_id", "prompt_id must be a valid UUID", details)
-        prompt_id = str(uuid.uuid4()) if prompt_id is None else str(prompt_id)
+        if prompt_id is None and not (old and "prompt_id" in body):
+            prompt_id = uuid.uuid4()
+        prompt_id = str(prompt_id)  # old versions take anything, null as "None"
         verdict = validate(body["prompt"], body.get("partial_execution_targets"), self.machine.rules)
         if verdict.error is not None:
             return answer({"error": verdict.error, "node_errors": verdict.node_errors}, 400)

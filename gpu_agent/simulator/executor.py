@@ -202,6 +202,17 @@ class Execution:
                 values[one.name] = source.outputs[value[1]]
         return values
 
+    def _hidden_inputs(self, node_id: str) -> dict[str, Any]:
+        """What ComfyUI fills in by itself."""
+        values = {
+            "PROMPT": self.prompt,
+            "EXTRA_PNGINFO": self.entry.extra_data.get("extra_pnginfo"),
+            "UNIQUE_ID": node_id,
+        }
+        hidden = self._definition(node_id)["input"].get("hidden", {})
+        kinds = {name: kind[0] if isinstance(kind, list) else kind for name, kind in hidden.items()}
+        return {name: values[kind] for name, kind in kinds.items() if kind in values}
+
     # --- cache ---------------------------------------------------------------------------------
 
     def _open_cache(self) -> None:
@@ -286,7 +297,10 @@ class Execution:
             "exception_message": f"{failure.cause}\n{tips}",
             "exception_type": _type_name(failure.cause),
             "traceback": traceback.format_tb(failure.cause.__traceback__),
-            "current_inputs": {name: [_shown(value)] for name, value in self._inputs(node_id).items()},
+            "current_inputs": {
+                name: [_shown(value)]
+                for name, value in (self._inputs(node_id) | self._hidden_inputs(node_id)).items()
+            },
             "current_outputs": list(self.prompt),
         }
         self.machine.log(f"!!! Exception during processing !!! {failure.cause}")
@@ -324,4 +338,4 @@ def _type_name(error: Exception) -> str:
 def _shown(value: Any) -> Any:
     if value is None or isinstance(value, int | float | bool | str):
         return value
-    return f"simulated({value})"
+    return str(value) if isinstance(value, dict) else f"simulated({value})"

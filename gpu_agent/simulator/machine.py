@@ -52,7 +52,7 @@ class Machine:
         self.machinery = Machinery(die, self.worker_killed.set, self.stopping)
         self._interrupt = False
         self._interrupt_lock = threading.Lock()
-        self._suffixes: dict[str, str] = {}
+        self._suffixes: dict[tuple[str, str], str] = {}
 
     @property
     def rules(self) -> Rules:
@@ -89,12 +89,13 @@ class Machine:
         if self.stopping.wait(left) if left > 0 else self.stopping.is_set():
             raise Stopping
 
-    def temp_suffix(self, node_id: str) -> str:
+    def temp_suffix(self, node_id: str, class_type: str) -> str:
         """The random letters in the names of a preview node's files, kept while its outputs are cached."""
-        if node_id not in self._suffixes:
+        key = (node_id, class_type)
+        if key not in self._suffixes:
             letters = random.choices(string.ascii_lowercase, k=5)  # nosec B311
-            self._suffixes[node_id] = "".join(letters)
-        return self._suffixes[node_id]
+            self._suffixes[key] = "".join(letters)
+        return self._suffixes[key]
 
     def free(self, flags: Mapping[str, Any]) -> None:
         """What POST /free asked for, read by the worker between prompts."""

@@ -63,13 +63,14 @@ def _file(path: Path, disposition: str, byte_range: str | None) -> Response:
         "Last-Modified": formatdate(stat.st_mtime, usegmt=True),
         "X-Content-Type-Options": "nosniff",
         "Accept-Ranges": "bytes",
+        "Content-Type": media_type(path),
     }
     part = _part(byte_range, len(body))
     if part is None:
-        return Response(body, 200, headers, media_type(path))
+        return Response(body, 200, headers)
     start, end = part
     headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(body)}"
-    return Response(body[start:end], 206, headers, media_type(path))
+    return Response(body[start:end], 206, headers)
 
 
 def _part(byte_range: str | None, size: int) -> tuple[int, int] | None:

@@ -11,6 +11,7 @@ from typing import Any
 from gpu_agent.simulator.inputs import Input, inputs_of, is_model_file
 
 MAX_CHOICES_SHOWN = 20
+FREE_CHOICES = {("CustomCombo", "choice")}  # the choices are the author's own
 
 
 class Unexpected(Exception):
@@ -36,10 +37,14 @@ class Rules:
 
 def validate(prompt: object, targets: Collection[str] | None, rules: Rules) -> Verdict:
     """Check a graph; converts its plain values to their types in place, as ComfyUI does."""
+    if isinstance(prompt, list) and rules.old:
+        prompt = dict.fromkeys(prompt)
     if not isinstance(prompt, dict):
         raise Unexpected("prompt is not an object")
     outputs = []
     for node_id, node in prompt.items():
+        if isinstance(node, str) and rules.old:
+            return Verdict(_missing_node(node_id, {}, rules.old))
         if not isinstance(node, dict):
             raise Unexpected(f"node {node_id} is not an object")
         class_type = str(node.get("class_type"))
@@ -60,12 +65,9 @@ def _missing_node(node_id: str, node: dict[str, Any], old: bool) -> dict[str, An
     class_type = node.get("class_type")
     title = (node.get("_meta") or {}).get("title")
     if old:
-        what = "is missing the class_type property" if class_type is None else f"{class_type} does not exist"
-        message = (
-            "Cannot execute because a node is missing the class_type property."
-            if class_type is None
-            else f"Cannot execute because node {what}."
-        )
+        message = f"Cannot execute because node {class_type} does not exist."
+        if class_type is None:
+            message = "Cannot execute because a node is missing the class_type property."
         return _error("invalid_prompt", message, f"Node ID '#{node_id}'")
     if class_type is None:
         message = (
@@ -158,6 +160,8 @@ class _Walk:
             value = given[one.name] = value["__value__"]
         elif isinstance(value, list):
             return self._link(node_id, one, value, path)
+        if (self._prompt[node_id]["class_type"], one.name) in FREE_CHOICES:
+            return [], True
         return self._value(one, value, given), True
 
     def _link(
@@ -231,7 +235,7 @@ class _Walk:
         for node_id in members:
             extra = {"node_id": node_id, "cycle_nodes": members}
             reason = _error("dependency_cycle", "Dependency cycle detected", " -> ".join(names), extra)
-            self._results[node_id] = (False, [reason])
+            self._results[node_id] = (False, [] if self._rules.old else [reason])
 
 
 def _is_told(reason: dict[str, Any]) -> bool:

@@ -85,7 +85,10 @@ class NodeRun:
         """Write output files; `prefix` is completed for temp files. Raises `SavingOutside`, OSError."""
         kind = "output"
         if temp:
-            kind, prefix = "temp", f"{prefix}_temp_{self.machine.temp_suffix(self.moment.node_id)}"
+            kind, prefix = (
+                "temp",
+                f"{prefix}_temp_{self.machine.temp_suffix(self.moment.node_id, self.moment.class_type)}",
+            )
         try:
             named = self.machine.folders.next_names(kind, prefix, ending, len(bodies))
         except OutsideFolder as error:

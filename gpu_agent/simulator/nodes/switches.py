@@ -1,6 +1,7 @@
 """Primitives, arithmetic, and nodes that choose between their inputs."""
 
 import ast
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -67,6 +68,9 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "abs": abs,
     "int": int,
     "float": float,
+    "floor": math.floor,
+    "ceil": math.ceil,
+    "sqrt": math.sqrt,
 }
 
 

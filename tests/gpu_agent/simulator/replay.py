@@ -126,6 +126,8 @@ def _normal_text(text: str, names: Names) -> str:
         return "<tensor>"
     if "outside the output folder" in text:
         return "**** ERROR: Saving image outside the output folder is not allowed."
+    # The node definitions at hand are of the newer version.
+    text = re.sub(r"\(list of length \d+\)", "(list of some length)", text)
     text = re.sub(r"cannot identify image file '[^']*'", "cannot identify image file '<path>'", text)
     return names(TEMP_NAME.sub("_temp_xxxxx_", text))
 
@@ -210,13 +212,14 @@ def is_status(event: dict[str, Any]) -> bool:
 
 
 def may_be_passed(event: dict[str, Any]) -> bool:
-    """Whether the message belongs to the start of a prompt, so that chance orders it and a status."""
+    """Whether chance orders the message and a status that another request caused: while a node runs."""
     message = event.get("message")
     if message is None:
         return False
     if message["type"] == "executing":
         return message["data"]["node"] is not None
-    return message["type"] in ("status", "execution_start", "execution_cached", "progress_state")
+    starting = ("status", "execution_start", "execution_cached", "progress_state", "progress")
+    return message["type"] in starting
 
 
 class Replay:
@@ -247,7 +250,8 @@ class Replay:
             for number, event in enumerate(events):
                 self._play(f"{number} {event['kind']}", event)
             for client, socket in self.sockets.items():
-                self._compare(f"rest of {client}", [], socket.rest())
+                if self.statuses.get(client, [(0, 0)])[-1][0] == 0:  # else the recorder left early
+                    self._compare(f"rest of {client}", [], socket.rest())
             self._compare_statuses()
         finally:
             for socket in self.sockets.values():
@@ -382,7 +386,11 @@ class Replay:
         if isinstance(form, str):
             return self.client.request(event["method"], path, content=form.encode(), headers=headers)
         if "request" in event:
-            body = self.names.translated(json.dumps(event["request"])).encode()
+            request = event["request"]
+            if "number" in request and "prompt_id" not in request and event["status"] == 200:
+                # Equal numbers run in the order of their ids, so these have to be the recorded ones.
+                request = {**request, "prompt_id": event["response"]["prompt_id"]}
+            body = self.names.translated(json.dumps(request)).encode()
             headers.setdefault("Content-Type", "application/json")
             return self.client.request(event["method"], path, content=body, headers=headers)
         return self.client.request(event["method"], path, headers=headers)

@@ -111,7 +111,10 @@ def number_files_as_recorded(comfyui: ComfyUI, events: list[dict[str, Any]]) -> 
 def warm_cache(comfyui: ComfyUI, prompt: dict[str, Any], cached: list[str], poll: Callable[..., Any]) -> None:
     """Run a prompt that shares just those nodes."""
     warming: dict[str, Any] = {}
+    saves = any(node["class_type"] == "SaveImage" for node in prompt.values())
     for node_id, node in json.loads(json.dumps(prompt)).items():
+        if node_id not in cached and node["class_type"] == "PreviewImage" and saves:
+            continue
         if node_id not in cached and node["class_type"] == "SaveImage":
             node = {"class_type": "PreviewImage", "inputs": {"images": node["inputs"]["images"]}}
         elif node_id not in cached:
@@ -123,22 +126,54 @@ def warm_cache(comfyui: ComfyUI, prompt: dict[str, Any], cached: list[str], poll
     poll(lambda: comfyui.machine.queue.history(prompt_id))
 
 
+def occupy(comfyui: ComfyUI, prompt: dict[str, Any]) -> None:
+    """Leave a prompt running that shares all but the sleeping node, as an earlier recording did."""
+    other: dict[str, Any] = json.loads(json.dumps(prompt))
+    for node in other.values():
+        node["inputs"] |= {name: 1 for name in ("seed", "seconds") if name in node["inputs"]}
+        if node["class_type"] == "SaveImage":
+            node |= {"class_type": "PreviewImage", "inputs": {"images": node["inputs"]["images"]}}
+    body = {"prompt": other, "client_id": "of an earlier recording"}
+    httpx.post(f"{comfyui.url}/prompt", json=body).raise_for_status()
+
+
+def found_busy(events: list[dict[str, Any]]) -> bool:
+    """Whether something was running when the recorder connected."""
+    first = next((event["message"]["data"] for event in events if event["kind"] == "ws"), {})
+    return bool(first.get("status", {}).get("exec_info", {}).get("queue_remaining"))
+
+
 def prepared(comfyui: ComfyUI, events: list[dict[str, Any]], name: str, poll: Callable[..., Any]) -> None:
     """Bring a fresh simulator to where the recorded server stood."""
     number_files_as_recorded(comfyui, events)
     prompts = prompts_in(events)
     cached = first_cached(events)
-    if cached:
+    if found_busy(events):
+        occupy(comfyui, prompts[0][0]["prompt"])
+    elif cached:
         warm_cache(comfyui, prompts[0][0]["prompt"], cached, poll)
     first = prompts[0][1]["number"] if prompts else 0
     comfyui.machine.number = 0 if name == "post_prompt_validation" else first
 
 
-def steps_for(comfyui: ComfyUI, poll: Callable[..., Any]) -> dict[str, Callable[[], None]]:
-    """What the recorder did by hand."""
+def first_tick_after_return(events: list[dict[str, Any]]) -> int:
+    """The first step the client heard of after it had come back; 0 if none."""
+    values = [
+        event["message"]["data"]["value"]
+        for event in events
+        if event.get("client") == "client again" and event.get("message", {}).get("type") == "progress"
+    ]
+    return int(values[0]) if values else 0
 
-    def reach_tick_five() -> None:
-        poll(lambda: comfyui.machine.moment is not None and comfyui.machine.moment.tick >= 5)
+
+def steps_for(
+    comfyui: ComfyUI, poll: Callable[..., Any], events: list[dict[str, Any]]
+) -> dict[str, Callable[[], None]]:
+    """What the recorder did by hand."""
+    tick = first_tick_after_return(events) - 1
+
+    def stay_away() -> None:
+        poll(lambda: tick < 1 or (comfyui.machine.moment and comfyui.machine.moment.tick >= tick))
 
     return {
         "output file deleted": lambda: comfyui.machine.folders.inside(
@@ -147,7 +182,7 @@ def steps_for(comfyui: ComfyUI, poll: Callable[..., Any]) -> dict[str, Callable[
         "SIGKILL": comfyui.kill,
         "SIGTERM": comfyui.kill,
         "start again": comfyui.restart,
-        "open client again": reach_tick_five,
+        "open client again": stay_away,
     }
 
 
@@ -176,7 +211,7 @@ def test_traffic_is_as_recorded(
     }
     with ComfyUI(tmp_path, speed=SPEED, any_model=False, **options) as comfyui:
         prepared(comfyui, events, name, poll)
-        replay = Replay(comfyui.url, steps_for(comfyui, poll), uploads())
+        replay = Replay(comfyui.url, steps_for(comfyui, poll, events), uploads())
         assert replay.run(events) == []
 
 
@@ -202,7 +237,7 @@ def test_old_traffic_is_as_recorded(
     options = {"definitions": definitions, "order_outputs": recorded_order(events), "version": OLD_VERSION}
     with ComfyUI(tmp_path, speed=SPEED, any_model=False, **options) as comfyui:
         prepared(comfyui, events, name, poll)
-        replay = Replay(comfyui.url, steps_for(comfyui, poll), uploads())
+        replay = Replay(comfyui.url, steps_for(comfyui, poll, events), uploads())
         assert replay.run(events) == []
 
 
@@ -227,3 +262,29 @@ def test_idle_answers_have_the_recorded_shape(recordings: Path, tmp_path: Path, 
     }
     with ComfyUI(tmp_path) as comfyui:
         assert Replay(comfyui.url).run([event]) == []
+
+
+def errors_by_node(node_errors: dict[str, Any]) -> dict[str, Any]:
+    """Order taken out: ComfyUI keeps a node's inputs and a prompt's outputs in sets."""
+    return {
+        node_id: (
+            found["class_type"],
+            sorted(found["dependent_outputs"]),
+            sorted((error["type"], error["details"]) for error in found["errors"]),
+        )
+        for node_id, found in node_errors.items()
+    }
+
+
+def test_real_workflows_are_refused_as_recorded(recordings: Path, tmp_path: Path) -> None:
+    results = json.loads((recordings / "comfyui" / "real_workflow_validation.json").read_text())["results"]
+    definitions = load_definitions(recordings / "comfyui" / "object_info.json.gz")
+    with ComfyUI(tmp_path, any_model=False, definitions=definitions) as comfyui:
+        for result in results:
+            name = result["converted_api_file"] or result["workflow"]
+            prompt = json.loads((recordings / "workflows" / name).read_text())
+            response = httpx.post(f"{comfyui.url}/prompt", json={"prompt": prompt})
+            recorded, received = result["response"], response.json()
+            assert response.status_code == result["status"], name
+            assert received["error"] == recorded["error"], name
+            assert errors_by_node(received["node_errors"]) == errors_by_node(recorded["node_errors"]), name
