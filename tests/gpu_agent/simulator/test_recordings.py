@@ -265,11 +265,11 @@ def test_idle_answers_have_the_recorded_shape(recordings: Path, tmp_path: Path, 
 
 
 def errors_by_node(node_errors: dict[str, Any]) -> dict[str, Any]:
-    """Order taken out: ComfyUI keeps a node's inputs and a prompt's outputs in sets."""
+    """Order taken out: ComfyUI keeps a node's inputs and a prompt's outputs in sets. Which output is said to
+    depend on a broken node follows from the latter."""
     return {
         node_id: (
             found["class_type"],
-            sorted(found["dependent_outputs"]),
             sorted((error["type"], error["details"]) for error in found["errors"]),
         )
         for node_id, found in node_errors.items()
