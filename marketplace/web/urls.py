@@ -1,0 +1,30 @@
+"""Pages. A page's `_fragment` is the part of it that lives."""
+
+from django.urls import path
+from django.views.generic.base import RedirectView
+
+from marketplace.web.views import account, jobs, quotes, statement, studio
+
+app_name = "web"
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="web:studio"), name="home"),
+    path("sign-in", account.SignIn.as_view(), name="sign_in"),
+    path("sign-out", account.SignOut.as_view(), name="sign_out"),
+    path("balance/_fragment", account.balance_fragment, name="balance_fragment"),
+    path("workshop", account.choose_workshop, name="choose_workshop"),
+    path("studio", studio.studio, name="studio"),
+    path("studio/_fragment", studio.fragment, name="studio_fragment"),
+    path("studio/uploads/_fragment", studio.uploads_fragment, name="uploads_fragment"),
+    path("quotes/<uuid:quote_id>", quotes.quote, name="quote"),
+    path("quotes/<uuid:quote_id>/_fragment", quotes.fragment, name="quote_fragment"),
+    path("quotes/<uuid:quote_id>/run", quotes.run, name="run"),
+    path("quotes/<uuid:quote_id>/again", quotes.again, name="quote_again"),
+    path("jobs", jobs.jobs, name="jobs"),
+    path("jobs/<uuid:job_id>", jobs.job, name="job"),
+    path("jobs/<uuid:job_id>/_fragment", jobs.fragment, name="job_fragment"),
+    path("jobs/<uuid:job_id>/cancel", jobs.cancel, name="cancel"),
+    path("jobs/<uuid:job_id>/again", quotes.rerun, name="rerun"),
+    path("jobs/<uuid:job_id>/workflow.json", jobs.workflow, name="workflow"),
+    path("statement", statement.statement, name="statement"),
+    path("statement.csv", statement.csv_file, name="statement_csv"),
+]
