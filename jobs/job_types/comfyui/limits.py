@@ -42,12 +42,12 @@ def exceeded(
     scene: Scene, limit: Limits, node_definitions: Mapping[str, Any], unfamiliar: frozenset[str]
 ) -> Iterator[Problem]:
     """A problem for every node that asks for more than its share, or for nobody knows how much."""
+    tainted = _depending_on(scene, unfamiliar)
     for node in scene.nodes:
         if node in scene.live:
-            yield from _uncountable(scene, node, unfamiliar)
-            yield from _sizes(
-                scene, node, limit, definitions.output_types(node_definitions[scene.kind(node)])
-            )
+            types = definitions.output_types(node_definitions[scene.kind(node)])
+            yield from _uncountable(scene, node, tainted)
+            yield from _sizes(scene, node, limit, types)
     found = sampling.samplings(scene)
     for one in found:
         yield from _sampled(scene, one, limit)
@@ -58,10 +58,10 @@ def exceeded(
 
 
 def _uncountable(scene: Scene, node: str, tainted: frozenset[str]) -> Iterator[Problem]:
-    if node in tainted:
-        return  # a node let in by name has its say here: priced with the wide band of all such nodes
-    for field, _ in graph.links(scene.nodes[node]):
-        if field.rpartition(".")[2] in COUNTS and scene.value(node, field) is None:
+    """Counts that lead to no constant. What a node let in by name says is guessed, with its wide band."""
+    for field, (source, _) in graph.links(scene.nodes[node]):
+        counts = field.rpartition(".")[2] in COUNTS and source not in tainted
+        if counts and scene.value(node, field) is None:
             message = "comes through a link that leads to no fixed number, so it can't be priced. Type it in."
             yield _problem(scene, node, "count_not_followed", field, message)
 
