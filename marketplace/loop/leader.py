@@ -24,7 +24,8 @@ INSERT INTO market_leadership (id, leader, epoch, expires_at, started_at, renewe
 VALUES (1, %(name)s, 1, market_now() + %(term)s * interval '1 second',
         market_now(), market_now())
 ON CONFLICT (id) DO UPDATE SET leader = %(name)s, epoch = market_leadership.epoch + 1,
-  expires_at = market_now() + %(term)s * interval '1 second', started_at = market_now(), renewed_at = market_now()
+  expires_at = market_now() + %(term)s * interval '1 second',
+  started_at = market_now(), renewed_at = market_now()
 WHERE market_leadership.expires_at <= market_now()
 RETURNING epoch
 """

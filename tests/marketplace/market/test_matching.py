@@ -1,0 +1,76 @@
+"""Which job fits which agent, and when an agent has room. Pure."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from marketplace.market import matching
+from marketplace.market.matching import GIB, Abilities, Candidate, InHand
+
+
+def candidate(number: int, key_ms: int, **rest: object) -> Candidate:
+    values = {"student_id": number, "model_key": "", "queue_class": 1, **rest}
+    return Candidate(job_id=number, queue_key_ms=key_ms, **values)  # type: ignore[arg-type]
+
+
+@given(st.integers(0, 2000 * GIB))
+def test_a_job_is_found_among_the_classes_of_every_device_that_holds_it(vram_bytes: int) -> None:
+    size = matching.vram_class(vram_bytes)
+    for total in (vram_bytes, vram_bytes + 1, vram_bytes + GIB):
+        assert total == 0 or size in matching.classes_within(total)
+
+
+def test_a_card_that_reports_a_little_less_than_its_name_still_sees_its_class() -> None:
+    assert 24 in matching.classes_within(24 * GIB - 500_000_000)
+    assert 32 not in matching.classes_within(24 * GIB)
+
+
+def test_an_idle_agent_has_room() -> None:
+    assert matching.has_room([])
+
+
+def test_an_agent_takes_its_next_job_four_seconds_before_the_end() -> None:
+    assert not matching.has_room([InHand("running", taken=True, remaining_ms=4001)])
+    assert matching.has_room([InHand("running", taken=True, remaining_ms=4000)])
+    assert matching.has_room([InHand("storing", taken=True, remaining_ms=60_000)])
+
+
+def test_nothing_follows_a_job_the_agent_has_not_taken() -> None:
+    assert not matching.has_room([InHand("assigned", taken=False, remaining_ms=100)])
+
+
+def test_an_agent_holds_two_at_most() -> None:
+    assert not matching.has_room([InHand("storing", True, 0), InHand("assigned", True, 0)])
+
+
+def test_the_missing_node_or_model_is_named() -> None:
+    agent = Abilities(24 * GIB, node_types={"Sampler"}, model_files={"vae": ["a.safetensors"]})
+    assert matching.lacks(candidate(1, 0, node_types=["Sampler"]), agent) == ""
+    assert matching.lacks(candidate(1, 0, node_types=["Upscaler"]), agent) == "the node Upscaler"
+    assert matching.lacks(candidate(1, 0, model_files=[["vae", "a.safetensors"]]), agent) == ""
+    assert matching.lacks(candidate(1, 0, model_files=[["loras", "b"]]), agent) == "the model b"
+
+
+def test_a_simulator_may_pretend_to_have_any_model_but_not_any_node() -> None:
+    agent = Abilities(24 * GIB, node_types={"Sampler"}, any_model=True)
+    assert matching.lacks(candidate(1, 0, model_files=[["loras", "b"]]), agent) == ""
+    assert matching.lacks(candidate(1, 0, node_types=["Upscaler"]), agent)
+
+
+def test_a_resident_model_is_worth_two_minutes_of_the_line() -> None:
+    agent = Abilities(24 * GIB, resident_models=["sdxl"])
+    early, just, late = candidate(1, 0), candidate(2, 119_999, model_key="sdxl"), candidate(3, 1)
+    assert [job.job_id for job in matching.ranked([early, just, late], agent)] == [2, 1, 3]
+    too_late = candidate(4, 120_001, model_key="sdxl")
+    assert [job.job_id for job in matching.ranked([early, too_late], agent)] == [1, 4]
+
+
+def test_a_demo_comes_before_everything() -> None:
+    agent = Abilities(24 * GIB, resident_models=["sdxl"])
+    demo, student = candidate(1, 10**9, queue_class=0), candidate(2, 0, model_key="sdxl")
+    assert matching.ranked([student, demo], agent)[0] is demo
+
+
+def test_ones_own_next_job_never_is_ones_runner_up() -> None:
+    first, mine, other = candidate(1, 0), candidate(2, 1, student_id=1), candidate(3, 2)
+    assert matching.runner_up([first, mine, other], first) is other
+    assert matching.runner_up([first, mine], first) is None
