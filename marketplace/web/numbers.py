@@ -45,9 +45,9 @@ def credits_rate(milli: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A span that is over: "0.8 s", "41 s", "7 min 41 s", "2 h 5 min"."""
-    if 0.05 <= seconds < 10:
-        return f"{seconds:.1f}{NBSP}s"
+    """A span that is over: "0.15 s", "2.1 s", "41 s", "7 min 41 s", "2 h 5 min"."""
+    if 0.005 <= seconds < 10:
+        return f"{seconds:.{2 if seconds < 1 else 1}f}{NBSP}s"
     whole = max(round(seconds), 0)
     if whole < MINUTES_FROM_S:
         return f"{whole}{NBSP}s"

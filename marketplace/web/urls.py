@@ -1,5 +1,6 @@
 """Pages. A page's `_fragment` is the part of it that lives."""
 
+from django.templatetags.static import static
 from django.urls import path
 from django.views.generic.base import RedirectView
 
@@ -8,6 +9,7 @@ from marketplace.web.views import account, jobs, quotes, statement, studio
 app_name = "web"
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="web:studio"), name="home"),
+    path("favicon.ico", RedirectView.as_view(url=static("web/icon.svg")), name="favicon"),
     path("sign-in", account.SignIn.as_view(), name="sign_in"),
     path("sign-out", account.SignOut.as_view(), name="sign_out"),
     path("balance/_fragment", account.balance_fragment, name="balance_fragment"),

@@ -141,8 +141,10 @@ def _notes(job: Job, attempt: Attempt | None) -> list[str]:
         return notes
     notes[1] = numbers.duration((attempt.created_at - job.joined_at).total_seconds())
     notes[2] = attempt.agent_name
-    if job.status not in WAITING and attempt.executing_ms:
+    # Times of steps that are over: one that goes on would be stale as soon as it is read.
+    if job.status not in (*WAITING, Status.ASSIGNED, Status.LOADING) and attempt.executing_ms:
         notes[3] = _("%(time)s, free") % {"time": numbers.duration(attempt.loading_ms / 1000)}
+    if job.status in (Status.STORING, *TERMINAL) and attempt.executing_ms:
         notes[4] = numbers.duration(max(attempt.executing_ms - attempt.loading_ms, 0) / 1000)
     return notes
 

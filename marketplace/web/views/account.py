@@ -1,14 +1,19 @@
 """Signing in and out, and what the top bar shows of a person."""
 
+import math
+
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView, LogoutView
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
-from accounts import access
+from accounts import access, lockout
 from marketplace.web.context import CHOSEN
 from marketplace.web.guard import Region, SignedInRequest, signed_in
+
+REFUSED = 400
+TOO_MANY = 429
 
 
 class SignIn(LoginView):
@@ -18,7 +23,10 @@ class SignIn(LoginView):
     redirect_authenticated_user = True
 
     def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
-        return render(self.request, self.template_name, self.get_context_data(form=form), status=400)
+        name = self.request.POST.get("username", "")
+        locked_s = lockout.locked_seconds(name, lockout.address_of(self.request))
+        context = self.get_context_data(form=form, locked_minutes=math.ceil(locked_s / 60))
+        return render(self.request, self.template_name, context, status=TOO_MANY if locked_s else REFUSED)
 
 
 class SignOut(LogoutView):

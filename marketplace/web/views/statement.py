@@ -1,6 +1,7 @@
 """The statement: every credit that moved, with the balance after it, in bookkeeping's words."""
 
 import csv
+import re
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils import timezone
 from django.utils.functional import Promise
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
@@ -20,10 +22,12 @@ from jobs import queries
 from jobs.models import Job
 from marketplace.web.context import account_of
 from marketplace.web.guard import SignedInRequest, signed_in
+from marketplace.web.numbers import credits_exact
 from marketplace.web.words import Badge
 
 PAGE_LINES = 50
 CSV_PAGE_LINES = 500
+_JOB_NUMBER = re.compile(r"job \d+")  # the ledger's plain reason for a job's lines: its link says it better
 KINDS = {
     "hold": Badge("hold", "pause", _("Held")),
     "capture": Badge("", "coin", _("Captured")),
@@ -53,6 +57,7 @@ class Row:
     badge: Badge
     job: Job | None
     captured_milli: int | None
+    note: str
 
 
 @require_safe
@@ -98,9 +103,18 @@ def _rows(request: SignedInRequest, lines: Sequence[StatementLine]) -> list[Row]
             badge=KINDS[line.kind],
             job=jobs.get(_job_id(line.subject) or uuid.UUID(int=0)),
             captured_milli=line.amount_milli if line.kind == "capture" else None,
+            note=_note(line),
         )
         for line in lines
     ]
+
+
+def _note(line: StatementLine) -> str:
+    """What the badge doesn't say: what a capture gave back, else why the line was written."""
+    if line.kind == "capture":
+        released = {"amount": credits_exact(line.available_change_milli)}
+        return gettext("released %(amount)s") % released if line.available_change_milli else ""
+    return "" if _JOB_NUMBER.fullmatch(line.reason) else line.reason
 
 
 def _job_id(subject: str) -> uuid.UUID | None:
