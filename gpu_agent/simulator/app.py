@@ -87,7 +87,7 @@ class Routes:
             extra_data["create_time"] = int(time.time() * 1000)
         outputs = self.machine.options.order_outputs(verdict.outputs)
         self.machine.queue.put(Entry(number, prompt_id, body["prompt"], extra_data, outputs))
-        if self.machine.options.misbehaviour.after_queuing(self.machine.machinery):
+        if self.machine.options.misbehaviour.after_queuing():
             raise RuntimeError("fails after queuing, as told")
         return answer({"prompt_id": prompt_id, "number": number, "node_errors": verdict.node_errors})
 
@@ -290,11 +290,13 @@ def make_app(machine: Machine) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         publishing = asyncio.create_task(machine.hub.publish())
         worker = threading.Thread(target=work, args=(machine,), name="simulator-worker", daemon=True)
-        worker.start()
+        if machine.options.misbehaviour.worker_lives:
+            worker.start()
         yield
-        machine.stopping.set()
+        machine.stop()
         publishing.cancel()
-        await asyncio.to_thread(worker.join, 5)
+        if worker.is_alive():
+            await asyncio.to_thread(worker.join, 5)
 
     return Starlette(
         routes=table,

@@ -42,13 +42,13 @@ class Failed(Exception):
 
 def work(machine: Machine) -> None:
     """Body of the worker thread: until the simulator stops, or the thread dies as ComfyUI's does."""
-    while not machine.stopping.is_set() and not machine.worker_killed.is_set():
+    while not machine.stopping.is_set():
         try:
             taken = machine.queue.get(timeout_seconds=0.5)
         except TypeError:
             machine.log(traceback.format_exc())
             return
-        if taken is not None and not machine.worker_killed.is_set():
+        if taken is not None:
             task, entry = taken
             try:
                 history = Execution(machine, entry).run()

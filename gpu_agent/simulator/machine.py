@@ -44,12 +44,11 @@ class Machine:
         self.hub = Hub()
         self.queue = PromptQueue(self.tell_status)
         self.stopping = threading.Event()
-        self.worker_killed = threading.Event()
         self.number = 0
         self.moment: Moment | None = None  # the node run last and how far it got, for tests to watch
         self.cache: dict[str, Any] = {}
         self.logs: collections.deque[dict[str, str]] = collections.deque(maxlen=LOG_ENTRIES)
-        self.machinery = Machinery(die, self.worker_killed.set, self.stopping)
+        self.machinery = Machinery(die, self.stopping)
         self._interrupt = False
         self._interrupt_lock = threading.Lock()
         self._suffixes: dict[tuple[str, str], str] = {}
@@ -63,6 +62,11 @@ class Machine:
 
     def tell_status(self) -> None:
         self.hub.send("status", {"status": self.status()}, None)
+
+    def stop(self) -> None:
+        """End the worker: at once when it waits or sleeps, else at the node's next pause."""
+        self.stopping.set()
+        self.queue.set_flag("stopping", True)
 
     def interrupt(self) -> None:
         """Stop what runs, at the next node start or tick."""

@@ -35,6 +35,7 @@ class Misbehaviour:
     name = ""
     time_factor = 1.0  # simulated work takes this much longer
     reads_sockets = True
+    worker_lives = True
     preview_repeats = 1  # each preview is sent this often
 
     def __init__(self) -> None:
@@ -54,7 +55,7 @@ class Misbehaviour:
         """False: the interrupt is answered with 200 and lost."""
         return True
 
-    def after_queuing(self, machine: "Machinery") -> bool:
+    def after_queuing(self) -> bool:
         """True: POST /prompt answers 500 although the prompt was queued."""
         return False
 
@@ -78,7 +79,6 @@ class Machinery:
     """The parts of the simulator that a misbehaviour may reach."""
 
     die: Callable[[], None]
-    kill_worker: Callable[[], None]
     stopping: threading.Event
 
 
@@ -132,10 +132,7 @@ class DeadWorker(Misbehaviour):
     """The worker thread is dead: every request is answered, nothing ever runs."""
 
     name = "dead_worker"
-
-    def after_queuing(self, machine: Machinery) -> bool:
-        machine.kill_worker()
-        return False
+    worker_lives = False
 
 
 class AnswersWrongly(Misbehaviour):
@@ -143,7 +140,7 @@ class AnswersWrongly(Misbehaviour):
 
     name = "500_after_queuing"
 
-    def after_queuing(self, machine: Machinery) -> bool:
+    def after_queuing(self) -> bool:
         return self.first_time()
 
 

@@ -124,6 +124,11 @@ class PromptQueue:
             self._flags[name] = value
             self._changed.notify()
 
+    def has_flags(self) -> bool:
+        """Whether the worker has yet to read one."""
+        with self._changed:
+            return bool(self._flags)
+
     def take_flags(self) -> dict[str, Any]:
         with self._changed:
             taken, self._flags = self._flags, {}

@@ -34,7 +34,7 @@ class Running:
 
     def kill(self) -> None:
         """As SIGKILL would: connections break without a farewell, the port closes, memory is lost."""
-        self.machine.stopping.set()
+        self.machine.stop()
         if not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self._abort)
         if threading.current_thread() is not self.thread:

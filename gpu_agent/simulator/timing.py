@@ -25,7 +25,7 @@ class Family:
 
 _GB = 1_000_000_000
 FAMILIES = (
-    Family("ltx2", ("ltx-2", "ltx2"), 0.0165, 27 * _GB, 8, 0.35),
+    Family("ltx2", ("ltx-2", "ltx2"), 0.021, 27 * _GB, 8, 0.35),
     Family("ltxv", ("ltx", "ltxv"), 0.006, 6 * _GB, 8, 0.3),
     Family("wan22", ("wan2.2", "wan22", "wan_2.2"), 0.16, 15 * _GB, 4, 0.6),
     Family("wan21", ("wan2", "wan_2"), 0.05, 3 * _GB, 4, 0.4),

@@ -72,6 +72,10 @@ class Hub:
         """Whether that client's first message negotiated the feature."""
         return client_id is not None and bool(self._flags.get(client_id, {}).get(feature))
 
+    def client_ids(self) -> list[str]:
+        """Ids that messages can reach."""
+        return list(self._sockets)
+
     async def serve(
         self, socket: WebSocket, greeting: dict[str, Any], features: dict[str, Any], *, reads: bool
     ) -> None:

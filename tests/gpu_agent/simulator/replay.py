@@ -225,7 +225,7 @@ def may_be_passed(event: dict[str, Any]) -> bool:
 class Replay:
     """One recording against one simulator.
 
-    `steps` maps the beginning of a note, or "open <client>", to what has to be done there by hand: deleting
+    `steps` maps the beginning of a note, "open <client>" or "after POST /free", to what has to be done there by hand: deleting
     a file, killing the process. `uploads` holds the bytes of uploaded files by name, one after the other.
     """
 
@@ -335,6 +335,7 @@ class Replay:
             found, self.differences = self.differences.found, kept
             if not found or event["method"] != "GET" or time.monotonic() > deadline:
                 self.differences.found += found
+                self._step(f"after {event['method']} {event['path']}")
                 return
             time.sleep(0.02)
 

@@ -17,7 +17,7 @@ from tests.gpu_agent.simulator.replay import Replay
 
 pytestmark = pytest.mark.recordings
 
-SPEED = 5.0
+SPEED = 8.0
 NUMBERED = re.compile(r"(.+)_(\d{5})(_?\..+)")
 NAMES = [
     "cached_output_file_gone",
@@ -183,6 +183,7 @@ def steps_for(
         "SIGTERM": comfyui.kill,
         "start again": comfyui.restart,
         "open client again": stay_away,
+        "after POST /free": lambda: poll(lambda: not comfyui.machine.queue.has_flags()),
     }
 
 
