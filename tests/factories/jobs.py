@@ -6,6 +6,8 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from django.db import connection
+
 from accounts.clock import MarketNow
 from accounts.ledger import balances, posting
 from accounts.models import Enrolment, User, Workshop
@@ -26,6 +28,7 @@ from marketplace.fleet.models import Agent, Device, Inventory, NodeDefinitions
 from marketplace.fleet.registry import timeline
 from marketplace.market import dispatch, orders, settlement
 from marketplace.market.models import Lease, Quote
+from tests.factories.clock import advance
 
 registry.register(["tests.fakes.timed_job.TimedJob"])
 GIB = 1024**3
@@ -102,7 +105,9 @@ def a_quote(student: User, workshop: Workshop, **work: Any) -> Quote:
 
 
 def a_job(student: User, workshop: Workshop, **work: Any) -> Job:
-    """A job placed in the line."""
+    """A job placed in the line, after all before it."""
+    if connection.in_atomic_block:
+        advance(milliseconds=1)  # the market's clock stands still within a transaction
     return orders.place(student, a_quote(student, workshop, **work).pk)
 
 
