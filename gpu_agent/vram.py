@@ -249,6 +249,8 @@ class Gpu:
         verdict = await self._check(predicted_bytes, fits_alone)
         if verdict.fits:
             return
+        if self.state is not None and verdict.needed_bytes > self.state.vram_total_bytes:
+            raise DoesNotFit(_no_room(verdict))  # freeing would only cost the warm models
         await self._make_room()
         deadline = asyncio.get_running_loop().time() + FREE_SECONDS
         while not verdict.fits and asyncio.get_running_loop().time() < deadline:

@@ -19,11 +19,11 @@ Found = TypeVar("Found")
 GIB = 1024**3
 
 
-def picture_graph(steps: int = 4, seed: int = 1, prefix: str = "jobs/a1") -> dict[str, Any]:
+def picture_graph(steps: int = 4, seed: int = 1, prefix: str = "jobs/a1", size: int = 128) -> dict[str, Any]:
     """A small SD1.5-shaped graph."""
     return {
         "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "sd15.safetensors"}},
-        "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 128, "height": 128, "batch_size": 1}},
+        "5": {"class_type": "EmptyLatentImage", "inputs": {"width": size, "height": size, "batch_size": 1}},
         "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a lighthouse", "clip": ["4", 1]}},
         "7": {"class_type": "CLIPTextEncode", "inputs": {"text": "blurry", "clip": ["4", 1]}},
         "3": {

@@ -108,7 +108,7 @@ def test_a_killed_agent_finishes_its_prompt_after_the_next_start(
 ) -> None:
     first = start()
     joined(site)
-    graph = lab.picture_graph(steps=60)
+    graph = lab.picture_graph(steps=150, size=1024)
     send_by_rq(admin, site.offer(lab.make_spec(graph=graph)))
     poll(lambda: any(beat.attempts and beat.attempts[0].executing_ms for beat in site.heartbeats), 30)
     first.kill()
@@ -125,7 +125,7 @@ def test_sigterm_finishes_what_runs_and_hands_back_the_next(
     process = start()
     joined(site)
     for attempt in (1, 2):
-        graph = lab.picture_graph(steps=60, seed=attempt, prefix=f"jobs/a{attempt}")
+        graph = lab.picture_graph(150, seed=attempt, prefix=f"jobs/a{attempt}", size=1024)
         send_by_rq(admin, site.offer(lab.make_spec(attempt, graph=graph)))
     poll(lambda: any(len(beat.attempts) == 2 and beat.attempts[0].executing_ms for beat in site.heartbeats))
     process.send_signal(signal.SIGTERM)
@@ -137,7 +137,7 @@ def test_sigterm_finishes_what_runs_and_hands_back_the_next(
 def test_a_second_sigterm_hands_back_what_runs(start: Start, site: FakeSite, admin: "redis.Redis") -> None:
     process = start()
     joined(site)
-    send_by_rq(admin, site.offer(lab.make_spec(graph=lab.picture_graph(steps=400))))
+    send_by_rq(admin, site.offer(lab.make_spec(graph=lab.picture_graph(steps=800, size=1024))))
     poll(lambda: any(beat.attempts and beat.attempts[0].executing_ms for beat in site.heartbeats), 30)
     process.send_signal(signal.SIGTERM)
     poll(lambda: site.heartbeats[-1].draining, 10, "the first signal was not told")
