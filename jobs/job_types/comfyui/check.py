@@ -25,9 +25,7 @@ _PATHLIKE = re.compile(r"path|folder|director|file", re.IGNORECASE)
 
 
 def check(data: dict[str, Any], around: Surroundings) -> Checked:
-    """See JobType.check; `data` is a parsed API-format file."""
-    if not around.node_definitions:
-        raise Refusal(Problem("no_agent", "No GPU is connected yet, so nothing says what can run."))
+    """See JobType.check; `data` is a graph in API form."""
     limit = limits.of(around)
     nodes = graph.structured(data, max_nodes=limit.nodes)
     strange = list(_strangers(nodes, around))
@@ -197,6 +195,9 @@ class _Bench:
     # --- literals ---------------------------------------------------------------------------
 
     def _literal(self, node_id: str, spec: Spec, value: Any) -> Any:
+        if isinstance(value, dict) and list(value) == ["__value__"] and isinstance(value["__value__"], list):
+            # a list, wrapped so that ComfyUI doesn't take it for a link
+            return {"__value__": self._literal(node_id, spec, value["__value__"])}
         if spec.type in ("INT", "FLOAT"):
             return self._number(node_id, spec, value)
         if spec.type in ("COMBO", definitions.DYNAMIC_COMBO):

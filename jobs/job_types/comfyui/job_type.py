@@ -1,28 +1,47 @@
 """ComfyUI workflows as a job type."""
 
+from dataclasses import replace
 from typing import Any
 
 from jobs.job_types.base import Checked, Demand, Problem, Refusal, Surroundings
-from jobs.job_types.comfyui import check, demand, graph
+from jobs.job_types.comfyui import check, convert, demand, graph, pictures
 
 
 class ComfyUI:
-    """The site half: see JobType for what each method promises."""
+    """The site half: see JobType for what each method promises.
+
+    `parse` takes the API form, the editor's own file, and PNG or WEBP pictures that carry either. An editor's
+    file stays as it is until `check`, since only node definitions say what its values mean.
+    """
 
     name = "comfyui"
 
     def parse(self, body: bytes) -> dict[str, Any]:
-        data = graph.unwrapped(graph.load(body))
-        if graph.is_ui_format(data):
-            message = "This is the editor's own format. In ComfyUI choose Export (API) and send that file."
-            raise Refusal(Problem("ui_format", message))
-        return graph.structured(data)
+        if not pictures.is_picture(body):
+            return _parsed(body)
+        refusals: list[Refusal] = []
+        for text in pictures.embedded(body):
+            try:
+                return _parsed(text)
+            except Refusal as refusal:
+                refusals.append(refusal)
+        raise refusals[0]
 
     def check(self, payload: dict[str, Any], around: Surroundings) -> Checked:
-        return check.check(payload, around)
+        if not around.node_definitions:
+            raise Refusal(Problem("no_agent", "No GPU is connected yet, so nothing says what can run."))
+        if not graph.is_ui_format(payload):
+            return check.check(payload, around)
+        converted = convert.convert(payload, around.node_definitions)
+        return replace(check.check(converted.graph, around), warnings=converted.warnings)
 
     def demand(self, checked: Checked) -> Demand:
         return demand.demand(checked)
 
     def bind(self, payload: dict[str, Any], *, output_prefix: str) -> dict[str, Any]:
         return check.bind(payload, output_prefix)
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
+    data = graph.unwrapped(graph.load(body))
+    return data if graph.is_ui_format(data) else graph.structured(data)
