@@ -101,7 +101,7 @@ def rerun(request: SignedInRequest, job_id: uuid.UUID) -> HttpResponse:
 
 
 def _price_again(request: SignedInRequest, workshop: Workshop, before: Quote | Job) -> HttpResponse:
-    renewed = studio.price(request, workshop, _as_submitted(before), before.title)
+    renewed = studio.price(request, workshop, _as_submitted(before), before.title, before.job_type)
     if isinstance(renewed, Quote):
         response = redirect("web:quote", quote_id=renewed.pk)
         if isinstance(before, Quote):
@@ -115,13 +115,13 @@ def _as_submitted(before: Quote | Job) -> bytes:
     titles = {one["name"]: one.get("title", one["name"]) for one in before.inputs}
 
     def told(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: told(inner) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [told(inner) for inner in value]
         return titles.get(value, value) if isinstance(value, str) else value
 
-    graph = {
-        node: {**spec, "inputs": {name: told(value) for name, value in spec.get("inputs", {}).items()}}
-        for node, spec in before.payload.items()
-    }
-    return json.dumps(graph, ensure_ascii=False, indent=2).encode()
+    return json.dumps(told(before.payload), ensure_ascii=False, indent=2).encode()
 
 
 def _find(user: User, quote_id: uuid.UUID) -> Quote:

@@ -47,10 +47,12 @@ def uploads_fragment(request: SignedInRequest) -> HttpResponse:
     return _uploads(request).response(request)
 
 
-def price(request: SignedInRequest, workshop: Workshop, body: bytes, title: str) -> Quote | HttpResponse:
+def price(
+    request: SignedInRequest, workshop: Workshop, body: bytes, title: str, job_type: str = "comfyui"
+) -> Quote | HttpResponse:
     """A quote for the workflow; or the studio, saying beside the kept text why there is none."""
     try:
-        return orders.quote(request.user, workshop, body, title=title)
+        return orders.quote(request.user, workshop, body, title=title, job_type=job_type)
     except Refusal as refusal:
         return page(request, body=body, title=title, problems=refusal.problems, status=REFUSED)
     except orders.NoAgentYet as error:
