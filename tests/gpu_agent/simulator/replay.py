@@ -225,8 +225,9 @@ def may_be_passed(event: dict[str, Any]) -> bool:
 class Replay:
     """One recording against one simulator.
 
-    `steps` maps the beginning of a note, "open <client>" or "after POST /free", to what has to be done there by hand: deleting
-    a file, killing the process. `uploads` holds the bytes of uploaded files by name, one after the other.
+    `steps` maps the beginning of a note, or "open <client>" or "after POST /free", to what has to be done
+    there by hand: deleting a file, killing the process. `uploads` holds the bytes of uploaded files by name,
+    one after the other.
     """
 
     def __init__(

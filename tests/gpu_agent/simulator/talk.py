@@ -57,7 +57,7 @@ class Talk:
         self.client_id = client_id or str(uuid.uuid4())
         self.http = httpx.Client(base_url=url, timeout=20)
         path = url.replace("http", "ws", 1) + f"/ws?clientId={self.client_id}"
-        self.socket = connect(path, max_size=None, ping_interval=None)
+        self.socket = connect(path, max_size=None, ping_interval=None, close_timeout=1)
         if metadata:
             flags = {"type": "feature_flags", "data": {"supports_preview_metadata": True}}
             self.socket.send(json.dumps(flags))
