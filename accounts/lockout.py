@@ -55,7 +55,7 @@ def locked_seconds(username: str, address: str) -> int:
     key = _key(username, address)
     try:
         count, seconds = _client().get(key), _client().ttl(key)
-        return max(1, int(str(seconds))) if count is not None and int(count) >= MAX_FAILURES else 0  # type: ignore[arg-type]
+        return max(1, int(str(seconds))) if count is not None and int(count) >= MAX_FAILURES else 0
     except (redis.exceptions.RedisError, OSError):
         return WINDOW_SECONDS if cache.get(key, 0) >= MAX_FAILURES else 0
 

@@ -49,7 +49,7 @@ class _Known:
     sent: float = -math.inf
 
 
-class AgentSocket(AsyncWebsocketConsumer):
+class AgentSocket(AsyncWebsocketConsumer):  # type: ignore[misc]
     """One agent, authenticated by the token in its header before the socket is accepted."""
 
     groups: ClassVar[list[str]] = []

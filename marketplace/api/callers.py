@@ -1,7 +1,7 @@
 """Who is asking, decided from headers alone: before a body is read, and for sockets."""
 
 from importlib import import_module
-from typing import Any, cast
+from typing import cast
 
 from channels.db import database_sync_to_async
 from django.conf import settings
@@ -11,10 +11,9 @@ from django.http.cookie import parse_cookie
 
 from accounts.models import User
 from marketplace.api import tokens
+from marketplace.api.answers import Scope
 from marketplace.fleet import registry
 from marketplace.fleet.models import Agent
-
-Scope = dict[str, Any]
 
 
 def header(scope: Scope, name: bytes) -> str:

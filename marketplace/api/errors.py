@@ -74,8 +74,6 @@ def _of_framework(error: exceptions.APIException) -> tuple[int, dict[str, Any], 
     headers = _headers(error.status_code)
     if isinstance(error, exceptions.ValidationError):
         return error.status_code, _of_validation(error), headers
-    if isinstance(error, exceptions.Throttled) and error.wait:
-        headers["Retry-After"] = str(round(error.wait))
     if error.status_code == 401:
         headers["WWW-Authenticate"] = getattr(error, "auth_header", "Bearer")
     codes = error.get_codes()
@@ -112,12 +110,12 @@ def _of_refusal(error: Refusal) -> tuple[int, dict[str, Any]]:
 
 
 def _of_credits(error: InsufficientCredits) -> tuple[int, dict[str, Any]]:
-    amounts = {
+    amounts: dict[str, Any] = {
         "needed_milli": error.needed_milli,
         "available_milli": error.available_milli,
         "shortfall_milli": error.shortfall_milli,
     }
-    return 402, error_body("insufficient_credits", f"{error}.", **amounts)
+    return 402, {**error_body("insufficient_credits", f"{error}."), **amounts}
 
 
 def _of_spent(error: orders.QuoteSpent) -> tuple[int, dict[str, Any]]:

@@ -32,15 +32,17 @@ def _word(up: bool) -> str:
     return "ok" if up else "unavailable"
 
 
-@database_sync_to_async
 def _select() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
 
 
+_aselect = database_sync_to_async(_select, thread_sensitive=False)
+
+
 async def _database() -> bool:
     try:
-        await _select()
+        await _aselect()
     except (DatabaseError, InterfaceError):
         return False
     return True

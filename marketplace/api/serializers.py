@@ -117,7 +117,7 @@ class QuoteRequestSerializer(serializers.Serializer[Any]):
 
 
 class QuoteLineSerializer(_Answer):
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
     node = serializers.CharField()
     gpu_seconds = serializers.FloatField()
     amount_milli = serializers.IntegerField()
@@ -254,7 +254,7 @@ class CancelSerializer(_Answer):
 class EventSerializer(_Answer):
     seq = serializers.IntegerField()
     kind = serializers.CharField()
-    data = serializers.JSONField()
+    data = serializers.JSONField()  # type: ignore[assignment]
     at = serializers.DateTimeField()
 
 

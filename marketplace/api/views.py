@@ -2,12 +2,12 @@
 
 import json
 import uuid
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from django.contrib.auth import authenticate
 from django.http import HttpResponse, HttpResponseRedirect
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
-from rest_framework.parsers import MultiPartParser
+from rest_framework.parsers import BaseParser, MultiPartParser
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -38,7 +38,7 @@ _IDEMPOTENCY_KEY = OpenApiParameter(
 
 
 class _View(APIView):
-    parser_classes: ClassVar[Any] = [StrictJSONParser]
+    parser_classes: tuple[type[BaseParser], ...] = (StrictJSONParser,)
 
     @property
     def user(self) -> User:
@@ -48,8 +48,8 @@ class _View(APIView):
 class TokenView(_View):
     """Trade a name and password for a token."""
 
-    authentication_classes: ClassVar[Any] = []
-    permission_classes: ClassVar[Any] = [AllowAny]
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
 
     @extend_schema(
         operation_id="create_token",
@@ -72,7 +72,7 @@ class TokenView(_View):
         token = tokens.make(user, asked["name"])
         return _written(shapes.TokenSerializer, {"token": token, "prefix": token[:8]}, 201)
 
-    @extend_schema(operation_id="revoke_token", request=None, responses={204: None}, auth=[{"apiToken": []}])
+    @extend_schema(operation_id="revoke_token", request=None, responses={204: None})
     def delete(self, request: Request) -> Response:
         row = tokens.find(bearer(request.headers.get("Authorization", "")))
         if row is None:
@@ -95,7 +95,7 @@ class MeView(_View):
 class UploadsView(_View):
     """Files workflows read."""
 
-    parser_classes: ClassVar[Any] = [MultiPartParser]
+    parser_classes = (MultiPartParser,)
 
     @extend_schema(
         operation_id="upload_file",
@@ -273,15 +273,11 @@ class ThumbnailView(_View):
 class NotFoundView(_View):
     """Addresses the API does not have."""
 
-    authentication_classes: ClassVar[Any] = []
-    permission_classes: ClassVar[Any] = [AllowAny]
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
     schema = None
 
-    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        self.http_method_names = []
-        return super().dispatch(request, *args, **kwargs)
-
-    def http_method_not_allowed(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         raise ApiError(404, "not_found", "The API has no such address.")
 
 

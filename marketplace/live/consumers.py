@@ -41,7 +41,7 @@ CLOSE_BAD_MESSAGE = 4400
 CLOSE_TRY_LATER = 1013
 
 
-class LiveConsumer(AsyncJsonWebsocketConsumer):
+class LiveConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
     """One browser. `scope["user"]` is whoever was authenticated, or None."""
 
     groups: ClassVar[list[str]] = []
@@ -81,14 +81,14 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
         await self.receive_json(words)
 
     async def receive_json(self, content: Any, **more: Any) -> None:
-        kind = content.get("type") if isinstance(content, dict) else None
-        topic = content.get("topic") if isinstance(content, dict) else None
+        said = content if isinstance(content, dict) else {}
+        kind, topic = said.get("type"), str(said.get("topic"))
         if self.user is None or not topics.is_topic(topic) or kind not in ("subscribe", "unsubscribe"):
-            self._put({"type": "refused", "topic": str(topic)[:80]})
+            self._put({"type": "refused", "topic": topic[:80]})
         elif kind == "unsubscribe":
             await self._leave(topic)
         else:
-            last = content.get("last_seq")
+            last = said.get("last_seq")
             await self._join(self.user, topic, last if type(last) is int and 0 <= last < 2**31 else None)
 
     async def live_event(self, message: Words) -> None:

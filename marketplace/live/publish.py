@@ -12,6 +12,7 @@ import os
 import threading
 import uuid
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import redis.exceptions
@@ -98,7 +99,7 @@ def _send_after_commit(messages: Messages) -> None:
 async def _send_all(messages: Messages) -> None:
     layer = get_channel_layer()
     for group, message in messages:
-        await _twice(lambda group=group, message=message: layer.group_send(group, message), group)
+        await _twice(partial(layer.group_send, group, message), group)
 
 
 async def _twice(send: Callable[[], Awaitable[None]], group: str) -> None:

@@ -34,9 +34,9 @@ def staff_topic(workshop_id: int) -> str:
     return f"staff:{workshop_id}"
 
 
-def is_topic(text: object) -> bool:
+def is_topic(text: str) -> bool:
     """Whether this is the text of a topic."""
-    return isinstance(text, str) and _TOPIC.fullmatch(text) is not None
+    return _TOPIC.fullmatch(text) is not None
 
 
 def group_of(topic: str) -> str:
