@@ -43,7 +43,8 @@ _CHECKS = (
         "statement",
         "a line does not follow from the one before it (number, balance or time)",
         """SELECT key::text FROM chain WHERE seq <> seq_before + 1
-               OR available <> available_before + to_available OR held <> held_before + to_held OR created_at < at_before""",
+               OR available <> available_before + to_available OR held <> held_before + to_held
+               OR created_at < at_before""",
     ),
     (
         "balance",
@@ -128,7 +129,9 @@ _CHECKS = (
         "lots",
         "an account's lots cover less than its balance",
         """SELECT a.id::text FROM a
-             LEFT JOIN (SELECT account_id, sum(cap) AS cap FROM ledger_lot GROUP BY 1) l ON l.account_id = a.id WHERE a.available + a.held > coalesce(l.cap, 0)""",
+             LEFT JOIN (SELECT account_id, sum(cap) AS cap FROM ledger_lot GROUP BY 1) l
+               ON l.account_id = a.id
+            WHERE a.available + a.held > coalesce(l.cap, 0)""",
     ),
     (
         "allowance",
