@@ -132,7 +132,8 @@ class Tracker:
 
     def feed(self, kind: str, data: Mapping[str, Any], now_ms: float) -> None:
         """Take one message of this prompt."""
-        self.last_sign_ms = now_ms
+        if not (kind == "executing" and data.get("node") == self.node):  # repeated at each reconnect
+            self.last_sign_ms = now_ms
         handler = {
             "execution_start": self._on_start,
             "execution_cached": self._on_cached,

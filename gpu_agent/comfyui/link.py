@@ -1,7 +1,6 @@
 """The agent's one connection to its ComfyUI: socket, health, and who listens to which prompt."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -16,6 +15,7 @@ logger = structlog.get_logger(__name__)
 
 WATCH_SECONDS = 1.0
 DEAD_WORKER_SECONDS = 5.0
+STUCK_SECONDS = 60.0
 
 
 class Listener(Protocol):
@@ -60,6 +60,7 @@ class ComfyUILink:
         self._listeners: dict[str, Listener] = {}
         self._running = ""
         self._blocked_by = ""
+        self._stuck_since = 0.0
         self._idle_since: float | None = None
         self._socket = ComfyUISocket(
             base_url,
@@ -152,7 +153,7 @@ class ComfyUILink:
             return
         if self.down_since is not None:
             logger.info("comfyui_up", down_seconds=round(time.monotonic() - self.down_since, 1))
-            self.down_since = None
+            self.down_since, self.stuck = None, ""
         await self._check_worker(queue)
         self._running = queue.running[0] if queue.running else self._running
         self.ready = not self.stuck and self._socket.connected.is_set()
@@ -160,18 +161,19 @@ class ComfyUILink:
     async def _check_worker(self, queue: Queue) -> None:
         """Pending prompts and nothing running, for seconds: its worker is dead, only a restart helps."""
         now = time.monotonic()
-        if self._blocked_by:
-            if self._blocked_by in queue.running:
-                return
-            self._blocked_by = ""
-        if queue.running or not queue.pending:
-            self._idle_since, self.stuck = None, ""
+        if self._blocked_by and self._blocked_by in queue.running:
+            return
+        if queue.running:
+            self._blocked_by, self._idle_since, self.stuck = "", None, ""
+            return
+        if not queue.pending:
+            # That we took the prompt out proves nothing: stuck for a while, then tried again.
+            self._idle_since = None
+            if self._blocked_by or now - self._stuck_since > STUCK_SECONDS:
+                self._blocked_by, self.stuck = "", ""
             return
         self._idle_since = self._idle_since or now
-        if now - self._idle_since < DEAD_WORKER_SECONDS:
-            return
-        if not self.stuck:
-            self.stuck = "ComfyUI takes prompts but runs none: it must be restarted"
-            with contextlib.suppress(ComfyUIError):
-                await self.restart("its worker thread is dead")
-            self._idle_since = None
+        if now - self._idle_since >= DEAD_WORKER_SECONDS and not self.stuck:
+            self.stuck, self._stuck_since = "ComfyUI takes prompts but runs none: it must be restarted", now
+            if await self.restart("its worker thread is dead"):
+                self.stuck = ""

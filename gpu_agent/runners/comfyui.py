@@ -217,6 +217,8 @@ class _Follow:
         self._gone = False  # withdrawn before it ran: no history will come
         self._submitted_at = time.monotonic()
         self._rejoined = False
+        self._doubted = False
+        self._deaf = False
         self._preview: Preview | None = None
         self._previewed_at = 0.0
         self._shown_at = 0.0
@@ -306,13 +308,20 @@ class _Follow:
             return
         if self._runner.killed_by() == 9:
             raise Failed(faults.out_of_memory("ComfyUI", "", "", None, self._runner.vram_total_bytes()))
-        if memory.get("resubmitted") or self._runner.link.down_since is not None:
+        if memory.get("resubmitted") or self._runner.link.down_since is not None or self._runner.link.stuck:
+            await self._take_out()
             raise infrastructure(why)
         logger.warning("prompt_lost_resubmitting")
         self._run.remember(resubmitted=True)
         self._tracker = self._new_tracker()
         self._lost, self._missing_looks, self._place = "", 0, None
         await self.submit()
+
+    async def _take_out(self) -> None:
+        """Given up: should it still stand in the queue, it must not run for nobody."""
+        self._run.remember(withdrawn=True)
+        with contextlib.suppress(ComfyUIError):
+            await self._http.dequeue(self._spec.prompt_id)
 
     def _graph(self) -> dict[str, Any]:
         """The payload with input names as ComfyUI stored them (gotcha 12)."""
@@ -389,8 +398,17 @@ class _Follow:
             self._stop_it(
                 Cause.TIMED_OUT, f"It ran longer than {self._spec.timeout_ms // 1000} s", STOP_SECONDS
             )
-        elif now_ms - (self._tracker.last_sign_ms or now_ms) > self._silence_ms():
+        else:
+            self._look_at_silence(now_ms - (self._tracker.last_sign_ms or now_ms))
+
+    def _look_at_silence(self, silent_ms: float) -> None:
+        """Half-way to a hang, doubt the socket first: a prompt must not die because nobody listened."""
+        if silent_ms > self._silence_ms():
             self._stop_it(Cause.INFRASTRUCTURE, "ComfyUI made no progress", HANG_STOP_SECONDS)
+        elif silent_ms < self._silence_ms() / 2:
+            self._doubted = False
+        elif not self._doubted:
+            self._doubted = self._deaf = True
 
     def _silence_ms(self) -> float:
         """How long ComfyUI may say nothing about a running prompt before it counts as hung."""
@@ -441,9 +459,11 @@ class _Follow:
 
     async def _poll(self) -> None:
         """The truth, once a second: the socket may be deaf."""
-        deaf = False
         while True:
             await asyncio.sleep(POLL_SECONDS)
+            if self._runner.link.stuck and self._place is Place.PENDING:
+                self._lost = self._runner.link.stuck
+                self._changed.set()
             down_since = self._runner.link.down_since
             if down_since is not None:
                 if time.monotonic() - down_since > DOWN_SECONDS:
@@ -455,12 +475,13 @@ class _Follow:
             except ComfyUIError as error:
                 logger.info("poll_failed", error=str(error))
                 continue
-            told = self._tracker.over if place is Place.ENDED else self._tracker.started_ms is not None
+            if place is Place.RUNNING and self._tracker.started_ms is None:
+                await asyncio.sleep(TICK_SECONDS)  # its start may be on its way
+            untold = place is Place.RUNNING and self._tracker.started_ms is None
             self._see(place)
-            if place in {Place.RUNNING, Place.ENDED} and not told:
-                if deaf:
-                    await self._runner.link.socket_is_deaf()
-                deaf = not deaf
+            if untold or self._deaf:
+                self._deaf = False
+                await self._runner.link.socket_is_deaf()
 
     def _see(self, place: Place) -> None:
         self._missing_looks = self._missing_looks + 1 if place is Place.NOWHERE else 0
