@@ -4,13 +4,14 @@ import time
 
 import psycopg
 import structlog
-from django.conf import settings
+from django.db import connections
 from psycopg.conninfo import make_conninfo
 
 from marketplace.market.announce import CHANNEL
 
 log = structlog.get_logger(__name__)
 RETRY_SECONDS = 0.5
+LIBPQ = ("dbname", "user", "password", "host", "port", "sslmode", "sslrootcert", "service")
 
 
 class AlarmClock:
@@ -48,7 +49,6 @@ class AlarmClock:
 
 
 def _address() -> str:
-    known = settings.DATABASES["default"]
-    names = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
-    given = {name: str(known[key]) for name, key in names.items() if known.get(key)}
-    return make_conninfo("", **given)
+    """libpq's words for the database Django uses: DATABASE_URL may name a socket's folder in its query."""
+    known = connections["default"].get_connection_params()
+    return make_conninfo("", **{name: str(known[name]) for name in LIBPQ if known.get(name)})

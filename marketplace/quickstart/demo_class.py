@@ -1,6 +1,5 @@
 """The demo class: a workshop with people, credits and an open session, for a newcomer's first picture."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 
 from django.contrib.auth.hashers import make_password
@@ -19,20 +18,12 @@ SESSION_LENGTH = timedelta(hours=8)
 GIFT_MILLI = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
-    """One of the people to show a newcomer."""
-
-    username: str
-    password: str
-    role: str
+DEMO_USERS = ("student", INSTRUCTOR, ORGANIZER)  # whom a newcomer is told of
 
 
-LOGINS = (
-    Login("student", DEMO_PASSWORD, "student"),
-    Login(INSTRUCTOR, DEMO_PASSWORD, "instructor"),
-    Login(ORGANIZER, DEMO_PASSWORD, "organizer"),
-)
+def password_of(username: str) -> str:
+    """The password a person of the demo class was made with."""
+    return DEMO_PASSWORD
 
 
 @transaction.atomic

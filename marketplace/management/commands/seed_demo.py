@@ -13,5 +13,5 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         workshop = demo_class.seed()
         self.stdout.write(f"{workshop.name}:")
-        for login in demo_class.LOGINS:
-            self.stdout.write(f"  {login.role}: {login.username} / {login.password}")
+        for username in demo_class.DEMO_USERS:
+            self.stdout.write(f"  {username} / {demo_class.password_of(username)}")

@@ -25,10 +25,10 @@ def test_seeding_twice_changes_nothing_the_second_time() -> None:
 
 def test_the_printed_logins_work() -> None:
     demo_class.seed()
-    for login in demo_class.LOGINS:
-        user = User.objects.get(username=login.username)
-        assert user.check_password(login.password)
-        assert Enrolment.objects.get(user=user).role == login.role
+    for username in demo_class.DEMO_USERS:
+        user = User.objects.get(username=username)
+        assert user.check_password(demo_class.password_of(username))
+        assert Enrolment.objects.get(user=user).role == username
     assert set(User.objects.filter(is_superuser=True)) == {User.objects.get(username="organizer")}
 
 
@@ -55,4 +55,4 @@ def test_the_command_prints_whom_to_sign_in_as(capsys: pytest.CaptureFixture[str
     call_command("seed_demo")
     printed = capsys.readouterr().out
     assert "Moving Image Lab" in printed
-    assert "student: student / darkroom-demo" in printed
+    assert "student / darkroom-demo" in printed
