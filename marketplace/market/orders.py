@@ -10,7 +10,6 @@ from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 
 from accounts import access, clock
-from accounts.clock import MarketNow
 from accounts.ledger import posting
 from accounts.ledger.posting import InsufficientCredits, KeyConflict, key_for
 from accounts.models import User, Workshop
@@ -147,7 +146,7 @@ def quote(
         model_class=demand.model_class[:40],
         model_files=[list(one) for one in checked.model_files],
         node_types=list(checked.node_types),
-        expires_at=MarketNow() + timedelta(seconds=settings.QUOTE_LIFETIME_SECONDS),
+        expires_at=clock.now() + timedelta(seconds=settings.QUOTE_LIFETIME_SECONDS),
     )
 
 
