@@ -5,11 +5,13 @@ from collections.abc import Callable
 from functools import wraps
 from hashlib import sha256
 from typing import Any, Concatenate, ParamSpec
+from urllib.parse import urlencode, urlsplit
 
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
 from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.cache import patch_cache_control
 
@@ -40,7 +42,7 @@ def signed_in(
     ) -> HttpResponseBase:
         if not isinstance(request.user, User):
             if request.headers.get("HX-Request"):
-                return HttpResponse(status=401)
+                return HttpResponse(status=401, headers={"HX-Redirect": _door(request)})
             return redirect_to_login(request.get_full_path())
         with timezone.override(_zone(request)):
             response = view(request, *args, **kwargs)
@@ -49,6 +51,12 @@ def signed_in(
         return response
 
     return guarded
+
+
+def _door(request: HttpRequest) -> str:
+    """Where to sign in, and from there back to the page the fragment belongs to."""
+    page = urlsplit(request.headers.get("HX-Current-URL", "")).path or "/"
+    return f"{reverse('web:sign_in')}?{urlencode({'next': page})}"
 
 
 def _zone(request: HttpRequest) -> zoneinfo.ZoneInfo:

@@ -81,9 +81,15 @@ def _submitted(request: HttpRequest) -> bytes:
     """The workflow: a chosen file, else the text field (browsers send CRLF; JSON doesn't mind)."""
     file = request.FILES.get("workflow_file")
     if file is not None and file.size:
-        # One byte more than allowed, so that the parser says the limit.
-        return bytes(file.read(settings.MAX_WORKFLOW_BYTES + 1))
+        # Beyond the parser's own limit, which it names; a picture may weigh more than the workflow in it.
+        return bytes(file.read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE))
     return request.POST.get("workflow", "").encode("utf-8", "surrogatepass")
+
+
+def _readable(body: bytes) -> str:
+    """The text to keep in the field; nothing of a picture's bytes."""
+    text = body.decode("utf-8", "replace")
+    return "" if "\0" in text else text
 
 
 def _strip(request: SignedInRequest) -> Region:
@@ -117,7 +123,7 @@ def page(
         "section": "studio",
         "strip": _strip(request),
         "starters": starters.STARTERS,
-        "workflow_text": body.decode("utf-8", "replace"),
+        "workflow_text": _readable(body),
         "workflow_title": title,
         "problems": problems,
         "may_submit": workshop is not None and access.may_submit(request.user, workshop),

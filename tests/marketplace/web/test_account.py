@@ -51,7 +51,10 @@ def test_browsers_keep_no_copy_of_a_page(page: Client) -> None:
 
 
 def test_a_fragment_tells_a_stranger_401_instead_of_a_form(client: Client) -> None:
-    assert client.get("/balance/_fragment", headers={"HX-Request": "true"}).status_code == 401
+    asked = {"HX-Request": "true", "HX-Current-URL": "http://testserver/statement?show=held"}
+    answer = client.get("/balance/_fragment", headers=asked)
+    assert answer.status_code == 401
+    assert answer["HX-Redirect"] == "/sign-in?next=%2Fstatement"
 
 
 def test_staff_find_the_admin_in_the_top_bar_and_students_do_not(page: Client, student: User) -> None:

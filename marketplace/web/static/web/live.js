@@ -28,6 +28,8 @@ export function start() {
   connect();
   setInterval(poll, POLL_MS);
   setInterval(showWhetherLive, 1000);
+  // A socket without a network looks open for minutes.
+  window.addEventListener("offline", () => socket?.close());
   window.addEventListener("online", () => { retryMs = RETRY_FIRST_MS; if (!socket) connect(); });
   window.addEventListener("pageshow", (event) => { if (event.persisted) refreshAll(); });
 }
