@@ -16,6 +16,13 @@ _BINARY: dict[type, Callable[[float, float], float]] = {
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
 }
+# On whole numbers only; no shift to the left, which grows without bound.
+_BITWISE: dict[type, Callable[[int, int], int]] = {
+    ast.BitAnd: operator.and_,
+    ast.BitOr: operator.or_,
+    ast.BitXor: operator.xor,
+    ast.RShift: operator.rshift,
+}
 _COMPARE: dict[type, Callable[[float, float], bool]] = {
     ast.Lt: operator.lt,
     ast.LtE: operator.le,
@@ -65,9 +72,13 @@ def _value(node: ast.expr, names: Mapping[str, float]) -> float:
         left, right = _value(node.left, names), _value(node.right, names)
         if isinstance(node.op, ast.Pow):
             return _power(left, right)
+        if type(node.op) in _BITWISE:
+            return _BITWISE[type(node.op)](_whole(left), _whole(right))
         return _bounded(_BINARY[type(node.op)](left, right))
     if isinstance(node, ast.UnaryOp):
         operand = _value(node.operand, names)
+        if isinstance(node.op, ast.Invert):
+            return ~_whole(operand)
         signs = {ast.USub: -operand, ast.UAdd: operand, ast.Not: float(not operand)}
         return signs[type(node.op)]
     if isinstance(node, ast.Compare) and len(node.ops) == 1:
@@ -86,6 +97,12 @@ def _value(node: ast.expr, names: Mapping[str, float]) -> float:
             return round(arguments[0], int(arguments[1]))
         return _bounded(_CALLS[node.func.id](*arguments))
     raise ValueError(f"{type(node).__name__} is not followed")
+
+
+def _whole(value: float) -> int:
+    if value != int(value):
+        raise ValueError("not a whole number")
+    return int(value)
 
 
 def _power(base: float, exponent: float) -> float:

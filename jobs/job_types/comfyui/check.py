@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from jobs.job_types.base import Checked, Problem, Refusal, Surroundings, UploadedFile
@@ -31,16 +32,11 @@ def check(data: dict[str, Any], around: Surroundings) -> Checked:
     strange = list(_strangers(nodes, around))
     if strange:
         raise Refusal(*strange[: graph.MAX_PROBLEMS])
+    outputs, warnings = _outputs(nodes, around.node_definitions)
+    nodes = _behind(nodes, outputs)
     bench = _Bench(nodes, around)
     for node_id in nodes:
         bench.node(node_id)
-    outputs = [
-        n for n, node in nodes.items() if around.node_definitions[node["class_type"]].get("output_node")
-    ]
-    if not outputs:
-        bench.problems.append(
-            Problem("no_output", "Nothing is saved or shown: add a node such as SaveImage.")
-        )
     unfamiliar = frozenset(n for n, node in nodes.items() if node["class_type"] not in stock.STOCK)
     if not bench.problems:
         scene = Scene(nodes, bench.files, outputs)
@@ -56,6 +52,7 @@ def check(data: dict[str, Any], around: Surroundings) -> Checked:
         outputs=tuple(outputs),
         wires={n: frozenset(bench.wired(n)) for n in nodes},
         unfamiliar=unfamiliar,
+        warnings=tuple(warnings),
     )
 
 
@@ -114,6 +111,41 @@ def _strangers(nodes: graph.Graph, around: Surroundings) -> Iterator[Problem]:
             yield Problem("node_not_allowed", message, node_id, kind)
 
 
+def _outputs(nodes: graph.Graph, node_definitions: Mapping[str, Any]) -> tuple[list[str], list[Problem]]:
+    """Nodes that give something out, without those left unlinked while others are linked (ComfyUI skips
+    them too): each of these is a warning. Raises `Refusal` (no_output)."""
+    found: list[str] = []
+    unlinked: list[str] = []
+    for node_id, node in nodes.items():
+        definition = node_definitions[node["class_type"]]
+        if definition.get("output_node"):
+            specs = definitions.inputs(definition)
+            wires = [s.name for s in specs if s.required and not s.widget and s.type != definitions.AUTOGROW]
+            loose = any(name not in node["inputs"] for name in wires)
+            (unlinked if loose else found).append(node_id)
+    if not found and not unlinked:
+        raise Refusal(Problem("no_output", "Nothing is saved or shown: add a SaveImage node."))
+    if not found:
+        return unlinked, []
+    kinds = {node_id: nodes[node_id]["class_type"] for node_id in unlinked}
+    left_out = "is linked to nothing and was left out."
+    return found, [
+        Problem("output_not_linked", f"{kind} (node {node_id}) {left_out}", node_id, kind)
+        for node_id, kind in list(kinds.items())[: graph.MAX_PROBLEMS]
+    ]
+
+
+def _behind(nodes: graph.Graph, outputs: list[str]) -> graph.Graph:
+    """The outputs and all they depend on: ComfyUI looks at no other node."""
+    seen, stack = set(outputs), list(outputs)
+    while stack:
+        for _, (source, _) in graph.links(nodes[stack.pop()]):
+            if source not in seen:
+                seen.add(source)
+                stack.append(source)
+    return {node_id: node for node_id, node in nodes.items() if node_id in seen}
+
+
 def _partner(definition: Mapping[str, Any]) -> bool:
     category = str(definition.get("category", "")).lower()
     module = str(definition.get("python_module", ""))
@@ -134,9 +166,14 @@ class _Bench:
     files: dict[str, UploadedFile] = field(default_factory=dict)  # stored name → upload
     models: list[tuple[str, str]] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        # Linked names are read before any is rewritten, so the order of nodes doesn't matter.
-        self.before = Scene({n: {**v, "inputs": dict(v["inputs"])} for n, v in self.nodes.items()}, {})
+    @cached_property
+    def scene(self) -> Scene:
+        """For the rare name that comes through a link; no node whose inputs are rewritten passes one on."""
+        return Scene(self.nodes, {})
+
+    def _constant(self, node_id: str, field: str) -> Any:
+        value = self.nodes[node_id]["inputs"][field]
+        return self.scene.value(node_id, field) if graph.link(value) else value
 
     def node(self, node_id: str) -> None:
         node = self.nodes[node_id]
@@ -271,7 +308,7 @@ class _Bench:
         if link is not None and spec.type not in ("COMBO", "STRING"):
             self._link(node_id, spec, link)
             return value
-        name = self.before.value(node_id, spec.name)
+        name = self._constant(node_id, spec.name)
         if name == "" and spec.type != "COMBO":
             return name
         if not isinstance(name, str):
@@ -298,7 +335,7 @@ class _Bench:
         return "" if looks and spec.type == "COMBO" else None
 
     def _model(self, node_id: str, spec: Spec, value: Any, folder: str) -> Any:
-        name = self.before.value(node_id, spec.name)
+        name = self._constant(node_id, spec.name)
         if not isinstance(name, str) or not name:
             self._say(node_id, spec, "model_not_named", "must name a model file.")
             return value

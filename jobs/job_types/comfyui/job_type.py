@@ -33,7 +33,8 @@ class ComfyUI:
         if not graph.is_ui_format(payload):
             return check.check(payload, around)
         converted = convert.convert(payload, around.node_definitions)
-        return replace(check.check(converted.graph, around), warnings=converted.warnings)
+        checked = check.check(converted.graph, around)
+        return replace(checked, warnings=converted.warnings + checked.warnings)
 
     def demand(self, checked: Checked) -> Demand:
         return demand.demand(checked)

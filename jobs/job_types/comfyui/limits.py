@@ -26,7 +26,7 @@ class Limits:
     nodes: int = graph.MAX_NODES
     pixels: int = 8192 * 8192  # of one picture
     frames: int = 1_500  # of one clip, or pictures on one wire
-    batch: int = 64  # pictures or clips sampled by one node, lists counted
+    batch: int = 256  # pictures or clips sampled by one node, lists counted
     steps: int = 500  # of one sampler
     passes: int = 40  # evaluations of one step: conditions combined, guidance, samplers
     seconds: int = 86_400  # of sampling, all samplers together, on the reference GPU

@@ -4,6 +4,7 @@ Everything is answered once and remembered, and long graphs are answered sources
 cycles, switch bombs nor chains of thousands of nodes cost more than one visit per linked output.
 """
 
+import json
 import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -18,6 +19,8 @@ T = TypeVar("T")
 
 ASSUMED_PIXELS_SIDE = 1024
 ASSUMED_FRAMES = 121
+ASSUMED_FRAMES_PER_SECOND = 60.0  # of an uploaded clip: more than most have, lest a length be priced short
+MAX_TEXT = 10_000  # characters of a text that is followed; joining a text with itself doubles it
 MAX_COUNT = 1e7  # beyond any limit a check sets; keeps products finite
 _DEEP = 40  # graphs of more nodes are answered sources first
 
@@ -66,11 +69,16 @@ class Scene:
         self.order, _ = graph.topological(nodes)
         if self.long:
             for link in self.sources_first():
-                self.runs(link[0])
+                self._items(link[0])
                 self.value_at(link)
                 self.image_at(link)
                 self.latent_at(link)
         self.live = self._reached(_outputs(nodes) if outputs is None else outputs)
+
+    @property
+    def answers(self) -> int:
+        """How many different questions were answered: a bounded number for each link of the graph."""
+        return len(self._memo)
 
     # --- asking --------------------------------------------------------------------------
 
@@ -185,6 +193,9 @@ class Scene:
 
     def _items(self, node: str) -> float:
         """Items in the list a node gives out; 1 for what is no list."""
+        return self.remember("items", node, 0, 1.0, lambda: self._count_items(node))
+
+    def _count_items(self, node: str) -> float:
         kind = self.kind(node)
         if kind == "CreateList":
             links = graph.links(self.nodes[node])
@@ -275,11 +286,48 @@ def _output_value(scene: Scene, node: str, slot: int) -> Scalar | None:
         return math.ceil(seconds * scene.number(node, "frame_rate", 25)) + 1 if slot == 0 else seconds
     if kind == "MiniMaxMusic3TextEncode" and slot == 1:
         return scene.value(node, "max_duration")
-    if kind == "StringLength":
-        return len(text) if isinstance(text := scene.value(node, "string"), str) else None
+    if kind == "GetVideoComponents" and slot == 2:
+        return ASSUMED_FRAMES_PER_SECOND
+    if kind.startswith("String") or kind == "JsonExtractString":
+        return _text(scene, node, kind)
     if kind == "ColorToRGBInt" and slot == 0:
         return _color(scene.text(node, "color"))
     return None
+
+
+_TEXT_FIELDS = {"JsonExtractString": "json_string", "StringConcatenate": "string_a"}
+
+
+def _text(scene: Scene, node: str, kind: str) -> Scalar | None:
+    """Plain operations on constant texts; regular expressions are left alone."""
+    whole = scene.value(node, _TEXT_FIELDS.get(kind, "string"))
+    if not isinstance(whole, str) or len(whole) > MAX_TEXT:
+        return None
+    if kind == "StringLength":
+        return len(whole)
+    if kind == "StringConcatenate":
+        other = scene.value(node, "string_b")
+        joined = f"{whole}{scene.text(node, 'delimiter')}{other}"
+        return joined if isinstance(other, str) and len(joined) <= MAX_TEXT else None
+    if kind == "StringReplace":
+        find, put = scene.value(node, "find"), scene.value(node, "replace")
+        if not isinstance(find, str) or not isinstance(put, str) or len(put) * len(whole) > 10 * MAX_TEXT:
+            return None
+        return whole.replace(find, put)
+    if kind == "StringTrim":
+        trimmed = {"Left": whole.lstrip(), "Right": whole.rstrip()}
+        return trimmed.get(scene.text(node, "mode"), whole.strip())
+    return _json_text(whole, scene.text(node, "key")) if kind == "JsonExtractString" else None
+
+
+def _json_text(text: str, key: str) -> str | None:
+    """What a key of a JSON object holds, as text (an object in it in Python's spelling, as ComfyUI does)."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    value = found.get(key) if isinstance(found, dict) else None
+    return None if value is None else str(value)[:MAX_TEXT]
 
 
 def _expression(scene: Scene, node: str) -> float | None:
@@ -342,7 +390,8 @@ def _output_image(scene: Scene, node: str, slot: int) -> Image:
         return Image(latent.width, latent.height, latent.batch * latent.frames, latent.known)
     changed = _changed_count(scene, node, kind) or _changed_size(scene, node, kind)
     if changed is not None:
-        return _within(changed)
+        one_mask = kind == "ImagePadForOutpaint" and slot == 1
+        return _within(replace(changed, count=1) if one_mask else changed)
     base = scene.image(node, *_IMAGE_FIELDS)
     width = _first_number(
         scene, node, "width", "target_width", "final_width", "output_width", "size_mode.width"

@@ -9,6 +9,7 @@ from jobs.job_types.comfyui import definitions
 from jobs.job_types.comfyui.definitions import Spec
 from jobs.job_types.comfyui.ui_file import UiNode
 
+MAX_BRACES = 30  # nested in one another
 MAX_OPTIONS = 100  # a CustomCombo lists so many at most
 _BOX_FIELDS = 4  # a bounding box is followed by its four numbers
 _BROWSER_TYPES = frozenset({"LOAD_3D"})  # pictures that only an open editor could draw
@@ -31,26 +32,41 @@ def plain_text(value: Any, salt: str) -> Any:
     (the file) alone, so that the same file asks for the same work every time."""
     if not isinstance(value, str):
         return value
-    text = re.sub(r"/\*.*?\*/|//[^\n]*", "", value, flags=re.DOTALL)
-    made: list[str] = [""]
-    parts: list[list[str]] = []
-    for token in re.findall(r"\\[{}|]|[{}|]|[^\\{}|]+|\\", text):
-        if token == "{" and len(parts) < 30:
+    made: list[list[str]] = [[]]  # pieces of the text, then of each open brace's present part
+    parts: list[list[str]] = []  # finished parts of each open brace
+    for token in re.findall(r"\\[{}|]|[{}|]|[^\\{}|]+|\\", _without_comments(value)):
+        if token == "{" and len(parts) < MAX_BRACES:
             parts.append([])
-            made.append("")
+            made.append([])
         elif token == "|" and parts:
-            parts[-1].append(made.pop())
-            made.append("")
+            parts[-1].append("".join(made.pop()))
+            made.append([])
         elif token == "}" and parts:
-            choices = [*parts.pop(), made.pop()]
-            digest = sha256(f"{salt}:{len(parts)}:{''.join(choices)}".encode()).digest()
-            made[-1] += choices[int.from_bytes(digest[:4]) % len(choices)]
+            choices = [*parts.pop(), "".join(made.pop())]
+            digest = sha256(f"{salt}:{len(parts)}:{choices}".encode(errors="replace")).digest()
+            made[-1].append(choices[int.from_bytes(digest[:4]) % len(choices)])
         else:
-            made[-1] += token[1:] if len(token) == 2 and token[0] == "\\" else token
+            made[-1].append(token[1:] if len(token) == 2 and token[0] == "\\" else token)
     while parts:  # an opening brace that nothing closes stands for itself
-        rest = "|".join([*parts.pop(), made.pop()])
-        made[-1] += "{" + rest
-    return made[0]
+        made[-2].append("{" + "|".join([*parts.pop(), "".join(made.pop())]))
+    return "".join(made[0])
+
+
+def _without_comments(text: str) -> str:
+    """Without `/* */` and `// to the end of the line`; an unclosed `/*` stands for itself."""
+    kept: list[str] = []
+    at, last = 0, text.rfind("*/")
+    for found in re.finditer(r"/\*|//[^\n]*", text):
+        if found.start() < at:
+            continue
+        end = found.end()
+        if found[0] == "/*":
+            end = text.find("*/", end) + 2 if end <= last else 0
+            if end < 2:
+                continue
+        kept.append(text[at : found.start()])
+        at = end
+    return "".join(kept) + text[at:]
 
 
 def browser_only(definition: Mapping[str, Any]) -> bool:

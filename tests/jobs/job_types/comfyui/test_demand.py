@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from jobs.job_types.base import DemandLine
-from tests.jobs.job_types.comfyui.graphs import demand, text_to_image, with_node
+from tests.jobs.job_types.comfyui.graphs import demand, refusals, text_to_image, with_node
 
 
 def line(graph: dict[str, Any], node: str, **more: Any) -> DemandLine:
@@ -166,3 +166,11 @@ def test_a_switch_bomb_is_answered() -> None:
         inputs = {"switch": below, "on_false": below, "on_true": below}
         graph[f"s{number}"] = {"class_type": "ComfySwitchNode", "inputs": inputs}
     assert line(graph, "sampler").gpu_seconds == pytest.approx(sampling(sampler__steps=9))
+
+
+def test_lists_of_lists_multiply_without_being_walked() -> None:
+    graph = with_node(text_to_image(sampler__seed=["l12", 0]), "l0", "PrimitiveInt", value=9)
+    for number in range(1, 13):
+        many = {f"inputs.input{n}": [f"l{number - 1}", 0] for n in range(8)}
+        graph[f"l{number}"] = {"class_type": "CreateList", "inputs": many}
+    assert ("too_large_batch", "sampler", "latent_image") in refusals(graph)
