@@ -27,10 +27,6 @@ _ARTIFACT = re.compile(r"/agent/v1/attempts/([0-9]{1,18})/artifacts/([^/]+)")
 _UPLOAD = re.compile(r"/agent/v1/uploads/([^/]+)")
 
 
-class BodyTooLarge(Exception):
-    """The body grew beyond its route's limit while it was read."""
-
-
 def protocol_router(django_app: Application) -> Application:
     """The site as one ASGI application around Django's."""
     agent_socket: Application = AgentSocket.as_asgi()
@@ -93,20 +89,22 @@ async def _bounded(app: Application, scope: Scope, receive: Receive, send: Send)
         answer = refusal(path, 401, "not_authenticated", "Sign in before you send a body of this size.")
         await answer(scope, receive, send)
         return
-    size = 0
+    size, started = 0, False
 
     async def counted() -> Message:
         nonlocal size
         message = await receive()
         size += len(message.get("body", b""))
-        if size > limit:
-            raise BodyTooLarge
-        return message
+        # Django then drops what it read and answers nothing.
+        return {"type": "http.disconnect"} if size > limit else message
 
-    try:
-        await app(scope, counted, send)
-    except BodyTooLarge:
-        # Django reads the body first of all, so nothing has been answered yet.
+    async def noted(message: Message) -> None:
+        nonlocal started
+        started = True
+        await send(message)
+
+    await app(scope, counted, noted)
+    if size > limit and not started:
         await too_large(scope, receive, send)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import redis.exceptions
 import structlog
 from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError
 from django.http import Http404
 from rest_framework import exceptions
 from rest_framework.parsers import BaseParser
@@ -53,8 +53,6 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
         write(
             "api.failed", status=status, fault=type(error).__name__, exc_info=error if status == 500 else None
         )
-    if connection.in_atomic_block:
-        connection.set_rollback(True)
     return Response(body, status=status, headers=headers)
 
 

@@ -1,5 +1,6 @@
 """The site as browsers, programs and agents see it: over ASGI, through the edge."""
 
+import io
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,9 @@ from typing import Any
 import httpx
 import pytest
 import redis
-from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
+from django.db import connections
+from PIL import Image
 from rest_framework.test import APIClient
 
 from accounts.models import User, Workshop
@@ -36,6 +38,12 @@ def _agents_leave_redis() -> Iterator[None]:
         for name in map(bytes.decode, client.execute_command("ACL", "USERS")):
             if name.startswith("agent-"):
                 client.execute_command("ACL", "DELUSER", name)
+
+
+@pytest.fixture(autouse=True)
+def _threads_leave_the_database() -> None:
+    # Threads of the event loop would keep their connections open, and the test database could not be dropped.
+    connections.settings["default"]["CONN_MAX_AGE"] = 0
 
 
 @pytest.fixture
@@ -86,6 +94,9 @@ async def site() -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-def in_thread(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
-    """Rows from inside an async test; awaited."""
-    return sync_to_async(function, thread_sensitive=True)(*args, **named)
+@pytest.fixture
+def picture() -> bytes:
+    """A PNG of 40 × 30 pixels."""
+    into = io.BytesIO()
+    Image.new("RGB", (40, 30), "teal").save(into, "PNG")
+    return into.getvalue()
