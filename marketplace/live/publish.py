@@ -18,7 +18,7 @@ from typing import Any
 import redis.exceptions
 import structlog
 from channels.layers import get_channel_layer
-from django.db import transaction
+from django.db import connection, transaction
 
 from gpu_agent.protocol.messages import Command
 from marketplace.live import topics
@@ -93,7 +93,10 @@ def _progress_messages(
 
 
 def _send_after_commit(messages: Messages) -> None:
-    transaction.on_commit(lambda: _sender.put(messages))
+    if connection.in_atomic_block:
+        transaction.on_commit(lambda: _sender.put(messages))
+    else:  # not by on_commit, which would open a connection to find out
+        _sender.put(messages)
 
 
 async def _send_all(messages: Messages) -> None:
