@@ -4,7 +4,7 @@ PY := .venv/bin/python
 LOCKS := requirements
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test demo bench lint lock soak mutants audit clean
+.PHONY: help install run test check demo bench lint lock soak mutants audit clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -20,3 +20,33 @@ lock: ## write the hashed lock files anew from pyproject.toml (needs uv)
 	@test -x $(PY) || $(PYTHON) -m venv .venv
 	$(PY) -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r $<
 	@touch $@
+
+run: .venv/.run ## start the whole site with a demo class; Ctrl-C stops it
+	@exec $(PY) -m marketplace.quickstart run
+
+test: .venv/.dev check ## lint, types, import contracts, migrations, tests
+	$(PY) -m pytest -q
+
+check: .venv/.dev ## everything `make test` does before the tests
+	@! grep -nE '://|^--' $(LOCKS)/*.lock
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/bandit -q -ll -c pyproject.toml -r gpu_agent accounts jobs marketplace
+	$(PY) -m tests.with_stores $(PY) manage.py makemigrations --check --dry-run
+
+demo: .venv/.run ## one job on a throw-away site: make demo [WORKFLOW=file.json] [NODE_DEFINITIONS=file]
+	@exec $(PY) -m marketplace.quickstart demo $(WORKFLOW)
+
+bench: .venv/.dev ## benchmarks, one JSON object a line: make bench [BENCH="name ..."]
+	@exec $(PY) -m tests.benchmarks $(BENCH)
+
+soak: .venv/.dev ## longer proofs
+	SOAK=1 $(PY) -m pytest -q tests/accounts/ledger tests/soak
+
+mutants: .venv/.dev ## plant mutants in the ledger; each must be killed
+	$(PY) -m tests.mutants
+
+audit: .venv/.dev ## known vulnerabilities in the pinned packages
+	.venv/bin/pip-audit --disable-pip --require-hashes -r $(LOCKS)/run.lock

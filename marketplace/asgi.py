@@ -9,4 +9,4 @@ _django = get_asgi_application()
 
 from marketplace.api.edge import protocol_router  # noqa: E402 - needs the app registry
 
-application = protocol_router(_django)
+application = protocol_router(_django)  # type: ignore[arg-type] - Django says dict where ASGI says mapping

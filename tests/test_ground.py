@@ -1,4 +1,4 @@
-"""The ground the tests stand on: embedded stores, a flush that ledger triggers allow, no way to the network."""
+"""The ground the tests stand on: embedded stores, a flush that triggers allow, no way to the network."""
 
 import os
 import socket

@@ -5,6 +5,7 @@ Knows nothing of jobs; that no hold is open for a job that ended is the market's
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import connection
 
@@ -180,7 +181,7 @@ def findings(account_ids: Collection[int] | None = None) -> list[Finding]:
         f"SELECT {number}, (array_agg(id))[:{_SHOWN}], count(*) FROM ({rows}) found (id) HAVING count(*) > 0"
         for number, (_name, _message, rows) in enumerate(_CHECKS)
     )
-    parameters = {
+    parameters: dict[str, Any] = {
         "every": account_ids is None,
         "accounts": list(account_ids or ()),
         "house": HOUSE_ID,

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from django.db import connection
 from django.db.models import Sum
@@ -135,7 +135,7 @@ def statement(
     The next page begins `before` the last line's seq.
     """
     wanted = list(kinds)
-    parameters = {
+    parameters: dict[str, Any] = {
         "account": account_id,
         "before": before if before is not None else 2**62,
         "as_of": as_of or NEVER,

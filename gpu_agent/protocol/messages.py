@@ -39,7 +39,7 @@ class Message:
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     def to_dict(self) -> dict[str, Any]:
-        return typing.cast(dict[str, Any], asdict(self))  # type: ignore[call-overload]
+        return asdict(self)
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), separators=(",", ":"), allow_nan=False)

@@ -9,28 +9,26 @@ from accounts import clock
 from accounts.ledger import posting
 from accounts.ledger.posting import key_for
 from accounts.models import ClassSession, Enrolment, User, Workshop
+from marketplace.quickstart.logins import DEMO_PASSWORD, INSTRUCTOR, ORGANIZER
 
-DEMO_PASSWORD = "darkroom-demo"  # nosec B105 - printed for the demo class, which holds nothing of worth
 WORKSHOP_SLUG, WORKSHOP_NAME = "demo", "Moving Image Lab"
 STUDENTS = ("student", *(f"student{number}" for number in range(2, 21)))
-INSTRUCTOR, ORGANIZER = "instructor", "organizer"
 SESSION_LENGTH = timedelta(hours=8)
 GIFT_MILLI = 100_000
-
-
-DEMO_USERS = ("student", INSTRUCTOR, ORGANIZER)  # whom a newcomer is told of
-
-
-def password_of(username: str) -> str:
-    """The password a person of the demo class was made with."""
-    return DEMO_PASSWORD
+# Twenty allowances of 10 credits an hour buy 80 % of one reference GPU.
+MILLI_PER_GPU_SECOND = 70
 
 
 @transaction.atomic
 def seed() -> Workshop:
     """Make what is missing and renew a session that is over; a second call changes nothing else."""
     workshop, _made = Workshop.objects.get_or_create(
-        slug=WORKSHOP_SLUG, defaults={"name": WORKSHOP_NAME, "seats": len(STUDENTS)}
+        slug=WORKSHOP_SLUG,
+        defaults={
+            "name": WORKSHOP_NAME,
+            "seats": len(STUDENTS),
+            "milli_per_gpu_second": MILLI_PER_GPU_SECOND,
+        },
     )
     _open_session(workshop)
     password = make_password(DEMO_PASSWORD)  # once: hashing is slow by design

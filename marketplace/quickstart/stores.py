@@ -14,7 +14,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -25,6 +24,8 @@ from typing import Any, Protocol
 
 import psycopg
 import redis
+
+from marketplace.quickstart import ports
 
 START_SECONDS = 30.0
 STOP_SECONDS = 20.0
@@ -47,6 +48,9 @@ class Store(Protocol):
 
     @property
     def url(self) -> str: ...
+
+    @property
+    def pid(self) -> int | None: ...
 
     def spawn(self) -> None: ...
 
@@ -144,6 +148,10 @@ class _Server:
         self.durable = durable
         self.log = folder / "server.log"
         self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return None if self.process is None or self.process.poll() is not None else self.process.pid
 
     def exit_status(self) -> int | None:
         return None if self.process is None else self.process.poll()
@@ -287,6 +295,11 @@ class Valkey(_Server):
         return f"redis://:{self.password}@{reach}:{self.port}/0"
 
     @property
+    def is_open(self) -> bool:
+        """True when other machines may connect."""
+        return self.address not in ("127.0.0.1", "localhost")
+
+    @property
     def password(self) -> str:
         return secret(self.folder / "password")
 
@@ -335,13 +348,18 @@ class Valkey(_Server):
 
     def _choose_port(self) -> None:
         keep = self.folder / "port"
-        if self._named_port is not None or (keep.exists() and _is_free(self.address, int(keep.read_text()))):
+        if self._named_port is not None:
+            if not ports.is_free(self.address, self._named_port):
+                raise StoreError(
+                    f"REDIS_BIND: port {self._named_port} is held by {ports.holder(self._named_port)}"
+                )
+            return
+        if keep.exists() and ports.is_free(self.address, int(keep.read_text())):
             return
         if self.process is not None:
-            raise StoreError(f"port {keep.read_text()} was taken by another program while Valkey was down")
-        with socket.socket() as probe:
-            probe.bind((self.address, 0))
-            keep.write_text(str(probe.getsockname()[1]))
+            number = int(keep.read_text())
+            raise StoreError(f"port {number} was taken by {ports.holder(number)} while Valkey was down")
+        keep.write_text(str(ports.free_port(self.address)))
 
     def _write_configuration(self) -> None:
         users = self.folder / "users.acl"
@@ -497,16 +515,6 @@ def _wait_until(condition: Callable[[], bool], complaint: str) -> None:
         if time.monotonic() > deadline:
             raise StoreError(complaint)
         time.sleep(0.01)
-
-
-def _is_free(address: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-        except OSError:
-            return False
-    return True
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from marketplace.quickstart import demo_class
+from marketplace.quickstart.logins import LOGINS
 
 
 class Command(BaseCommand):
@@ -13,5 +14,5 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         workshop = demo_class.seed()
         self.stdout.write(f"{workshop.name}:")
-        for username in demo_class.DEMO_USERS:
-            self.stdout.write(f"  {username} / {demo_class.password_of(username)}")
+        for login in LOGINS:
+            self.stdout.write(f"  {login.username} / {login.password}")

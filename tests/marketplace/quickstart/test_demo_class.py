@@ -7,6 +7,7 @@ from accounts import clock
 from accounts.ledger import audit, balances, posting
 from accounts.models import ClassSession, Enrolment, User
 from marketplace.quickstart import demo_class
+from marketplace.quickstart.logins import LOGINS
 from tests.factories.clock import advance
 
 pytestmark = pytest.mark.django_db
@@ -25,10 +26,10 @@ def test_seeding_twice_changes_nothing_the_second_time() -> None:
 
 def test_the_printed_logins_work() -> None:
     demo_class.seed()
-    for username in demo_class.DEMO_USERS:
-        user = User.objects.get(username=username)
-        assert user.check_password(demo_class.password_of(username))
-        assert Enrolment.objects.get(user=user).role == username
+    for login in LOGINS:
+        user = User.objects.get(username=login.username)
+        assert user.check_password(login.password)
+        assert Enrolment.objects.get(user=user).role == login.role
     assert set(User.objects.filter(is_superuser=True)) == {User.objects.get(username="organizer")}
 
 
