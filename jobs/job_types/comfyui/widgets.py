@@ -34,19 +34,19 @@ def plain_text(value: Any, salt: str) -> Any:
         return value
     made: list[list[str]] = [[]]  # pieces of the text, then of each open brace's present part
     parts: list[list[str]] = []  # finished parts of each open brace
-    for token in re.findall(r"\\[{}|]|[{}|]|[^\\{}|]+|\\", _without_comments(value)):
-        if token == "{" and len(parts) < MAX_BRACES:
+    for piece in re.findall(r"\\[{}|]|[{}|]|[^\\{}|]+|\\", _without_comments(value)):
+        if piece == "{" and len(parts) < MAX_BRACES:
             parts.append([])
             made.append([])
-        elif token == "|" and parts:
+        elif piece == "|" and parts:
             parts[-1].append("".join(made.pop()))
             made.append([])
-        elif token == "}" and parts:
+        elif piece == "}" and parts:
             choices = [*parts.pop(), "".join(made.pop())]
             digest = sha256(f"{salt}:{len(parts)}:{choices}".encode(errors="replace")).digest()
             made[-1].append(choices[int.from_bytes(digest[:4]) % len(choices)])
         else:
-            made[-1].append(token[1:] if len(token) == 2 and token[0] == "\\" else token)
+            made[-1].append(piece[1:] if len(piece) == 2 and piece[0] == "\\" else piece)
     while parts:  # an opening brace that nothing closes stands for itself
         made[-2].append("{" + "|".join([*parts.pop(), "".join(made.pop())]))
     return "".join(made[0])
