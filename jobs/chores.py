@@ -21,7 +21,7 @@ RUN_FUNCTION = "jobs.chores.run"
 AGAIN_AFTER = timedelta(seconds=15)
 MOST_TRIES = 10
 # Kind → dotted function of one argument, the subject. Named, not imported: a chore's room may be heavy.
-KINDS: Mapping[str, str] = {"thumbnail": "jobs.artifacts.make_thumbnail"}
+KINDS: Mapping[str, str] = {"thumbnail": "jobs.thumbnails.make"}
 
 
 class UnknownChore(LookupError):

@@ -87,9 +87,7 @@ def test_a_doubled_finish_settles_once() -> None:
     student = a_student(workshop, 1000)
     a_job(student, workshop, seconds=2)
     voice = taken(agent)
-    words = voice.words(
-        Phase.FINISHED, outcome=Outcome.SUCCEEDED, charged_ms=2000, artifacts=voice.stored(1)
-    )
+    words = voice.words(Phase.FINISHED, outcome=Outcome.SUCCEEDED, charged_ms=2000, artifacts=voice.stored(1))
     answers = race(10, lambda n: settlement.report(agent, words))
     assert all(getattr(answer, "accepted", False) for answer in answers)
     assert JobEvent.objects.filter(kind="succeeded").count() == 1
