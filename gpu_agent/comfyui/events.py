@@ -350,5 +350,7 @@ class Tracker:
 
 
 def _number(value: object) -> float | None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if is_number and value == value else None  # type: ignore[arg-type]
+    """A finite number of a size that can be a step count; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if abs(value) < 1e9 else None

@@ -110,7 +110,7 @@ def _file(node: str, entry: object, prefix: str) -> OutputFile | None:
     folder = entry.get("type", "output")
     if not isinstance(filename, str) or not isinstance(subfolder, str):
         raise HostileName("a file name that is not text")
-    if folder not in {"output", "temp"}:
+    if folder not in ("output", "temp"):
         raise HostileName(f"a file of type {str(folder)[:20]!r}")
     check_name(filename)
     for part in subfolder.split("/") if subfolder else ():

@@ -43,7 +43,7 @@ class Scenario:
 
 
 def recorded(path: Path) -> Scenario:
-    """The first prompt of a recording that has its history in it."""
+    """The first prompt of a recording that has its history in it, else the first one."""
     recording = json.loads(path.read_text())
     events = recording["events"]
     histories = {
@@ -52,14 +52,17 @@ def recorded(path: Path) -> Scenario:
         if event["kind"] == "http" and event["path"].startswith("/history/") and event["response"]
     }
     posts = [event for event in events if event.get("path") == "/prompt" and event.get("status") == 200]
-    post = next(event for event in posts if event["response"]["prompt_id"] in histories)
+    known = [event for event in posts if event["response"]["prompt_id"] in histories]
+    post = (known or posts)[0]
     prompt_id = post["response"]["prompt_id"]
+    messages = _messages_of(events, prompt_id, events.index(post))
+    history = histories[prompt_id][prompt_id] if known else _history_of(messages)
     return Scenario(
         recorded_id=prompt_id,
         version=recording["comfyui_version"],
         answer=(200, post["response"]),
-        messages=_messages_of(events, prompt_id, events.index(post)),
-        history=histories[prompt_id][prompt_id],
+        messages=messages,
+        history=history,
         graph=post["request"]["prompt"],
     )
 
@@ -79,6 +82,13 @@ def _messages_of(events: list[dict[str, Any]], prompt_id: str, since: int) -> li
         if message["type"] == "executing" and message["data"] == {"node": None, "prompt_id": prompt_id}:
             break
     return found
+
+
+def _history_of(messages: list[dict[str, Any] | bytes]) -> dict[str, Any]:
+    """What the history would have said, from the messages of a success."""
+    told = [message["data"] for message in messages if isinstance(message, dict) and "data" in message]
+    outputs = {data["node"]: data["output"] for data in told if "output" in data}
+    return {"outputs": outputs, "status": {"status_str": "success", "completed": True, "messages": []}}
 
 
 class ScriptedComfyUI:
