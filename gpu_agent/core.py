@@ -81,7 +81,6 @@ class Core:
         self._socket = SiteSocket(config.site_url, config.token, self._on_command)
         self._hands: dict[tuple[int, int], Hand] = {}
         self._tasks: dict[tuple[int, int], asyncio.Task[None]] = {}
-        self._spooled: dict[tuple[int, int], Path] = {}
         self._line_moved = asyncio.Event()
         self._report_waits = asyncio.Event()
         self._inventory_due = asyncio.Event()
@@ -218,7 +217,6 @@ class Core:
     async def _live(self, hand: Hand, before: list[asyncio.Task[None]]) -> None:
         if before:  # the same attempt under an older token: its prompt has the same id
             await asyncio.wait(before)
-        self._spooled[hand.key] = hand.folder
         try:
             await hand.live()
         finally:
@@ -425,8 +423,7 @@ class Core:
                 self._forget(report.attempt, report.token, answer.reason)
         self.journal.acknowledge(waiting.place)
         if report.phase is Phase.FINISHED:
-            folder = self._spooled.pop((report.attempt, report.token), None)
-            shutil.rmtree(folder or self._folder_of(waiting), ignore_errors=True)
+            shutil.rmtree(self._folder_of(waiting), ignore_errors=True)
 
     async def _store_again(self, waiting: WaitingReport) -> bool:
         """The site lacks outputs of a finished attempt: send them once more. False: we don't have them."""

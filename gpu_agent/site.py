@@ -79,7 +79,7 @@ class Backoff:
     def next_seconds(self, wish_seconds: float | None = None) -> float:
         base = min(self._cap_seconds, self._first_seconds * float(2 ** min(self._failures, 16)))
         self._failures += 1
-        waited = base * (0.5 + random.random() / 2)  # nosec B311: a jitter, no secret
+        waited = base * (0.5 + random.random() / 2)  # nosec B311
         return max(waited, min(wish_seconds or 0.0, 60.0))
 
 

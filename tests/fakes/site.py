@@ -59,6 +59,7 @@ class FakeSite:
         self.protocols = (PROTOCOL_VERSION,)
         self.away = False  # 503 to everything
         self.full = False  # 507 to artifacts
+        self.hears_no_end = False  # 503 to finish reports
         self.handshakes: list[Handshake] = []
         self.heartbeats: list[Heartbeat] = []
         self.inventories: list[Inventory] = []
@@ -175,6 +176,8 @@ class FakeSite:
         if refusal := self._refusal(request):
             return refusal
         words = Report.from_json(await request.body())
+        if self.hears_no_end and words.phase is Phase.FINISHED:
+            return _refused(503, "unavailable")
         if words.timeline != self.timeline:
             return _refused(409, "timeline")
         named = {artifact.sha256 for artifact in words.artifacts}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gpu_agent.config import Config
 from gpu_agent.protocol.messages import Command, CommandKind, InputFile, JobSpec
 from gpu_agent.protocol.phases import Cause, Outcome, Phase
 from gpu_agent.simulator.options import Options
@@ -30,7 +31,7 @@ def comfyui(tmp_path: Path) -> Iterator[Running]:
 
 
 @pytest.fixture
-def config(site: FakeSite, comfyui: Running, tmp_path: Path) -> lab.Config:
+def config(site: FakeSite, comfyui: Running, tmp_path: Path) -> Config:
     return lab.make_config(site.url, comfyui.url, tmp_path / "agent", COMFYUI_DIR=str(tmp_path / "comfyui"))
 
 
@@ -45,9 +46,7 @@ async def executing(site: FakeSite, attempt: int) -> None:
     )
 
 
-async def test_a_delivery_becomes_a_finish_report_with_an_artifact(
-    site: FakeSite, config: lab.Config
-) -> None:
+async def test_a_delivery_becomes_a_finish_report_with_an_artifact(site: FakeSite, config: Config) -> None:
     async with lab.working_core(config, site) as core:
         core.deliver(site.offer(lab.make_spec()))
         end = await lab.finish(site, 1)
@@ -58,7 +57,7 @@ async def test_a_delivery_becomes_a_finish_report_with_an_artifact(
     assert site.phases(1) == sorted(site.phases(1), key=list(Phase).index)
 
 
-async def test_reports_are_numbered_from_one_without_a_hole(site: FakeSite, config: lab.Config) -> None:
+async def test_reports_are_numbered_from_one_without_a_hole(site: FakeSite, config: Config) -> None:
     async with lab.working_core(config, site) as core:
         core.deliver(site.offer(lab.make_spec()))
         await lab.finish(site, 1)
@@ -66,7 +65,7 @@ async def test_reports_are_numbered_from_one_without_a_hole(site: FakeSite, conf
     assert sequences == list(range(1, len(sequences) + 1))
 
 
-async def test_loading_the_model_is_not_charged(site: FakeSite, config: lab.Config) -> None:
+async def test_loading_the_model_is_not_charged(site: FakeSite, config: Config) -> None:
     async with lab.working_core(config, site) as core:
         core.deliver(site.offer(lab.make_spec()))
         end = await lab.finish(site, 1)
@@ -75,7 +74,7 @@ async def test_loading_the_model_is_not_charged(site: FakeSite, config: lab.Conf
 
 
 async def test_progress_names_node_step_and_percent_and_brings_previews(
-    site: FakeSite, config: lab.Config
+    site: FakeSite, config: Config
 ) -> None:
     async with lab.working_core(config, site) as core:
         core.deliver(site.offer(lab.make_spec(graph=lab.picture_graph(steps=150, size=1024))))
@@ -90,7 +89,7 @@ async def test_progress_names_node_step_and_percent_and_brings_previews(
 
 
 async def test_the_next_attempt_stands_in_comfyuis_queue_before_the_first_ends(
-    site: FakeSite, config: lab.Config
+    site: FakeSite, config: Config
 ) -> None:
     async with lab.working_core(config, site) as core:
         core.deliver(site.offer(slow_spec(1)))
@@ -102,7 +101,7 @@ async def test_the_next_attempt_stands_in_comfyuis_queue_before_the_first_ends(
         assert (await lab.finish(site, 2)).outcome is Outcome.SUCCEEDED
 
 
-async def test_a_running_attempt_is_cancelled_by_command(site: FakeSite, config: lab.Config) -> None:
+async def test_a_running_attempt_is_cancelled_by_command(site: FakeSite, config: Config) -> None:
     async with lab.working_core(config, site) as core:
         core.deliver(site.offer(slow_spec()))
         await executing(site, 1)
@@ -114,7 +113,7 @@ async def test_a_running_attempt_is_cancelled_by_command(site: FakeSite, config:
 
 
 async def test_a_prefetched_attempt_is_preempted_without_a_trace(
-    site: FakeSite, config: lab.Config, comfyui: Running
+    site: FakeSite, config: Config, comfyui: Running
 ) -> None:
     async with lab.working_core(config, site) as core:
         core.deliver(site.offer(slow_spec(1)))
@@ -128,7 +127,7 @@ async def test_a_prefetched_attempt_is_preempted_without_a_trace(
     assert not (comfyui.machine.options.folder / "output/jobs/a2").exists()
 
 
-async def test_a_command_for_another_token_stops_nothing(site: FakeSite, config: lab.Config) -> None:
+async def test_a_command_for_another_token_stops_nothing(site: FakeSite, config: Config) -> None:
     async with lab.working_core(config, site) as core:
         site.commands = [Command(CommandKind.CANCEL, 1, 99)]
         core.deliver(site.offer(lab.make_spec()))
@@ -136,7 +135,7 @@ async def test_a_command_for_another_token_stops_nothing(site: FakeSite, config:
 
 
 async def test_a_superseded_attempt_is_stopped_and_not_spoken_of(
-    site: FakeSite, config: lab.Config, comfyui: Running
+    site: FakeSite, config: Config, comfyui: Running
 ) -> None:
     async with lab.working_core(config, site) as core:
         core.deliver(site.offer(slow_spec()))
@@ -148,9 +147,7 @@ async def test_a_superseded_attempt_is_stopped_and_not_spoken_of(
     assert not list((comfyui.machine.options.folder / "output").rglob("*.png"))
 
 
-async def test_draining_hands_back_what_comes_and_resuming_takes_it(
-    site: FakeSite, config: lab.Config
-) -> None:
+async def test_draining_hands_back_what_comes_and_resuming_takes_it(site: FakeSite, config: Config) -> None:
     async with lab.working_core(config, site) as core:
         site.commands = [Command(CommandKind.DRAIN)]
         await lab.until(lambda: site.heartbeats[-1].draining, what="it does not drain")
@@ -163,7 +160,7 @@ async def test_draining_hands_back_what_comes_and_resuming_takes_it(
 
 
 async def test_a_restored_site_is_joined_anew_and_old_attempts_are_forgotten(
-    site: FakeSite, config: lab.Config
+    site: FakeSite, config: Config
 ) -> None:
     async with lab.working_core(config, site) as core:
         core.deliver(site.offer(slow_spec(1)))
@@ -176,7 +173,7 @@ async def test_a_restored_site_is_joined_anew_and_old_attempts_are_forgotten(
     assert Phase.FINISHED not in site.phases(1)
 
 
-async def test_a_site_away_in_mid_run_gets_everything_afterwards(site: FakeSite, config: lab.Config) -> None:
+async def test_a_site_away_in_mid_run_gets_everything_afterwards(site: FakeSite, config: Config) -> None:
     async with lab.working_core(config, site) as core:
         core.deliver(site.offer(lab.make_spec()))
         await executing(site, 1)
@@ -188,7 +185,7 @@ async def test_a_site_away_in_mid_run_gets_everything_afterwards(site: FakeSite,
     assert set(site.artifacts) == {one.sha256 for one in end.artifacts}
 
 
-async def test_a_full_store_is_waited_for(site: FakeSite, config: lab.Config) -> None:
+async def test_a_full_store_is_waited_for(site: FakeSite, config: Config) -> None:
     site.full = True
     async with lab.working_core(config, site) as core:
         core.deliver(site.offer(lab.make_spec()))
@@ -199,7 +196,7 @@ async def test_a_full_store_is_waited_for(site: FakeSite, config: lab.Config) ->
     assert site.artifacts
 
 
-async def test_outputs_the_site_lost_are_stored_again(site: FakeSite, config: lab.Config) -> None:
+async def test_outputs_the_site_lost_are_stored_again(site: FakeSite, config: Config) -> None:
     site.full = True
     async with lab.working_core(config, site) as core:
         core.deliver(site.offer(lab.make_spec()))
@@ -211,7 +208,48 @@ async def test_outputs_the_site_lost_are_stored_again(site: FakeSite, config: la
     assert len(site.stored) == 2
 
 
-async def test_an_input_is_fetched_by_hash_and_read_by_its_node(site: FakeSite, config: lab.Config) -> None:
+async def test_storing_goes_on_after_a_kill(site: FakeSite, config: Config) -> None:
+    site.full = True
+    async with lab.working_core(config, site) as core:
+        core.deliver(site.offer(lab.make_spec()))
+        await lab.until(lambda: Phase.STORING in site.phases(1), what="nothing to store")
+        await lab.until(lambda: list((config.data_dir / "attempts").rglob("?" * 64)))
+    site.full = False
+    async with lab.running_core(config):
+        end = await lab.finish(site, 1)
+    assert end.outcome is Outcome.SUCCEEDED
+    assert set(site.artifacts) == {one.sha256 for one in end.artifacts}
+    assert site.phases(1).count(Phase.RUNNING) == 1
+
+
+async def test_a_finish_the_site_never_heard_is_said_after_a_kill(site: FakeSite, config: Config) -> None:
+    site.hears_no_end = True
+    async with lab.working_core(config, site) as core:
+        core.deliver(site.offer(lab.make_spec()))
+        await lab.until(lambda: not core.journal.open_entries() and site.artifacts, what="it did not end")
+        assert core.journal.waiting_reports() > 0
+    site.hears_no_end = False
+    async with lab.running_core(config):
+        assert (await lab.finish(site, 1)).outcome is Outcome.SUCCEEDED
+    sequences = [one.sequence for one in site.reports_of(1)]
+    assert sequences == list(range(1, len(sequences) + 1))
+
+
+async def test_a_prompt_superseded_while_the_agent_was_dead_is_withdrawn(
+    site: FakeSite, config: Config, comfyui: Running
+) -> None:
+    async with lab.working_core(config, site) as core:
+        core.deliver(site.offer(slow_spec()))
+        await executing(site, 1)
+    site.superseded.add(1)
+    async with lab.running_core(config) as core:
+        await lab.until(lambda: not core.journal.open_entries(), what="it is still in hand")
+        queue = await core._link.http.queue()
+    assert (queue.running, queue.pending) == ((), ())
+    assert Phase.FINISHED not in site.phases(1)
+
+
+async def test_an_input_is_fetched_by_hash_and_read_by_its_node(site: FakeSite, config: Config) -> None:
     content = (Path(__file__).parent / "small.png").read_bytes()
     file = InputFile(site.upload(content), "a-picture.png", len(content))
     graph = {
@@ -223,7 +261,7 @@ async def test_an_input_is_fetched_by_hash_and_read_by_its_node(site: FakeSite, 
         assert (await lab.finish(site, 1)).outcome is Outcome.SUCCEEDED
 
 
-async def test_a_damaged_input_is_never_run(site: FakeSite, config: lab.Config) -> None:
+async def test_a_damaged_input_is_never_run(site: FakeSite, config: Config) -> None:
     digest = site.upload(b"whole")
     site.uploads[digest] = b"damaged"
     graph = {"1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}}}
@@ -235,7 +273,7 @@ async def test_a_damaged_input_is_never_run(site: FakeSite, config: lab.Config) 
     assert not list((config.data_dir / "inputs").iterdir())
 
 
-async def test_what_does_not_fit_is_handed_back_with_figures(site: FakeSite, config: lab.Config) -> None:
+async def test_what_does_not_fit_is_handed_back_with_figures(site: FakeSite, config: Config) -> None:
     async with lab.working_core(config, site) as core:
         core.deliver(site.offer(lab.make_spec(vram_bytes=30 * lab.GIB)))
         end = await lab.finish(site, 1)
@@ -246,7 +284,7 @@ async def test_what_does_not_fit_is_handed_back_with_figures(site: FakeSite, con
     assert 0 < (end.fault.available_bytes or 0) <= 24 * lab.GIB
 
 
-async def test_a_job_over_its_budget_is_stopped(site: FakeSite, config: lab.Config) -> None:
+async def test_a_job_over_its_budget_is_stopped(site: FakeSite, config: Config) -> None:
     spec = replace(slow_spec(), stop_after_ms=3_000)
     async with lab.working_core(config, site) as core:
         core.deliver(site.offer(spec))
@@ -256,7 +294,7 @@ async def test_a_job_over_its_budget_is_stopped(site: FakeSite, config: lab.Conf
     assert end.charged_ms > 3_000
 
 
-async def test_a_job_past_its_time_is_stopped(site: FakeSite, config: lab.Config) -> None:
+async def test_a_job_past_its_time_is_stopped(site: FakeSite, config: Config) -> None:
     async with lab.working_core(config, site) as core:
         core.deliver(site.offer(replace(slow_spec(), timeout_ms=300)))
         end = await lab.finish(site, 1)
@@ -264,7 +302,7 @@ async def test_a_job_past_its_time_is_stopped(site: FakeSite, config: lab.Config
     assert (end.outcome, end.fault.cause) == (Outcome.FAILED, Cause.TIMED_OUT)
 
 
-async def test_an_unknown_job_type_fails_as_infrastructure(site: FakeSite, config: lab.Config) -> None:
+async def test_an_unknown_job_type_fails_as_infrastructure(site: FakeSite, config: Config) -> None:
     async with lab.working_core(config, site) as core:
         core.deliver(site.offer(replace(lab.make_spec(), job_type="alchemy")))
         end = await lab.finish(site, 1)
@@ -272,7 +310,7 @@ async def test_an_unknown_job_type_fails_as_infrastructure(site: FakeSite, confi
     assert (end.outcome, end.fault.cause) == (Outcome.FAILED, Cause.INFRASTRUCTURE)
 
 
-async def test_nodes_that_write_models_are_not_run_here(site: FakeSite, config: lab.Config) -> None:
+async def test_nodes_that_write_models_are_not_run_here(site: FakeSite, config: Config) -> None:
     graph = {"1": {"class_type": "CheckpointSave", "inputs": {"filename_prefix": "x"}}}
     async with lab.working_core(config, site) as core:
         core.deliver(site.offer(lab.make_spec(graph=graph)))
@@ -282,7 +320,7 @@ async def test_nodes_that_write_models_are_not_run_here(site: FakeSite, config: 
 
 
 async def test_the_inventory_is_told_with_node_definitions_and_any_model(
-    site: FakeSite, config: lab.Config
+    site: FakeSite, config: Config
 ) -> None:
     async with lab.working_core(config, site):
         await lab.until(lambda: site.inventories, what="no inventory")
@@ -295,7 +333,7 @@ async def test_the_inventory_is_told_with_node_definitions_and_any_model(
 
 
 async def test_nothing_of_a_finished_job_stays_behind(
-    site: FakeSite, config: lab.Config, comfyui: Running
+    site: FakeSite, config: Config, comfyui: Running
 ) -> None:
     async with lab.working_core(config, site) as core:
         core.deliver(site.offer(lab.make_spec()))
@@ -307,14 +345,14 @@ async def test_nothing_of_a_finished_job_stays_behind(
         assert await core._link.http.history(site.specs[1].prompt_id) is None
 
 
-async def test_warm_models_are_named_in_heartbeats(site: FakeSite, config: lab.Config) -> None:
+async def test_warm_models_are_named_in_heartbeats(site: FakeSite, config: Config) -> None:
     async with lab.working_core(config, site) as core:
         core.deliver(site.offer(lab.make_spec()))
         await lab.finish(site, 1)
         await lab.until(lambda: site.heartbeats[-1].resident_models == ("sd15.safetensors",))
 
 
-async def test_a_comfyui_beyond_loopback_is_warned_of(config: lab.Config) -> None:
+async def test_a_comfyui_beyond_loopback_is_warned_of(config: Config) -> None:
     async with lab.running_core(config) as core:
         core.config = replace(config, comfyui_url="http://192.0.2.1:8188")
         assert "listens beyond this machine" in core.heartbeat().warnings[0]

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -152,6 +153,25 @@ def test_it_works_while_redis_is_away_and_leaves_when_told(start: Start, site: F
     joined(site)
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
+
+
+def test_a_supervised_comfyui_that_dies_is_started_again(
+    start: Start, site: FakeSite, admin: "redis.Redis", tmp_path: Path
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = f"--port {port} --folder {tmp_path / 'own'} --speed 20 --any-model --misbehave dies_mid_step"
+    start(
+        COMFYUI_URL=f"http://127.0.0.1:{port}",
+        COMFYUI_COMMAND=f"{sys.executable} -m gpu_agent.simulator {options} --misbehave-once",
+    )
+    joined(site)
+    send_by_rq(admin, site.offer(lab.make_spec()))
+    site.finish(1)  # submitted again, or given up when the new start took long
+    poll(lambda: site.heartbeats[-1].comfyui_ready, 30, "ComfyUI was not started again")
+    send_by_rq(admin, site.offer(lab.make_spec(2)))
+    assert site.finish(2).outcome is Outcome.SUCCEEDED
 
 
 def test_an_unknown_token_ends_it_saying_so(start: Start) -> None:
