@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import redis.exceptions
 import structlog
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import InterfaceError, OperationalError
@@ -24,8 +25,10 @@ from marketplace.live import frames, publish, topics
 log = structlog.get_logger(__name__)
 
 LEASE_CHECK_SECONDS = 3.0
+LEASE_STALE_SECONDS = 6.0  # an answer this old lets nothing pass
 AGENT_CHECK_SECONDS = 4.0
 FRAME_SECONDS = 0.25  # at most four a second of one attempt
+LIST_SECONDS = 1.0  # lists of jobs need no more
 MAX_PREVIEW_BYTES = 256 * 1024
 MAX_FRAME_CHARACTERS = MAX_PREVIEW_BYTES * 4 // 3 + 16 * 1024
 MAX_TEXT_CHARACTERS = 200
@@ -44,9 +47,11 @@ CLOSE_TRY_LATER = 1013
 class _Known:
     """What was last found out about an attempt."""
 
-    job: leases.HeldJob | None
-    checked: float
+    job: leases.HeldJob | None = None
+    checked: float = -math.inf
     sent: float = -math.inf
+    listed: float = -math.inf
+    asking: "asyncio.Task[_Known | None] | None" = None
 
 
 class AgentSocket(AsyncWebsocketConsumer):  # type: ignore[misc]
@@ -59,16 +64,17 @@ class AgentSocket(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.tasks: list[asyncio.Task[None]] = []
         self.known: dict[tuple[int, int], _Known] = {}
         try:
-            self.agent = await callers.afind_agent(self.scope)
-        except (OperationalError, InterfaceError):
+            agent = await callers.afind_agent(self.scope)
+            if agent is None:
+                await self.close(CLOSE_NOT_AUTHENTICATED)
+                return
+            await self.channel_layer.group_add(topics.agent_group(agent.pk), self.channel_name)
+        except (OperationalError, InterfaceError, redis.exceptions.RedisError, OSError) as error:
+            log.warning("agent_socket.store_away", fault=type(error).__name__)
             await self.close(CLOSE_TRY_LATER)
             return
-        if self.agent is None:
-            await self.close(CLOSE_NOT_AUTHENTICATED)
-            return
-        structlog.contextvars.bind_contextvars(agent=self.agent.pk)
-        self.frames = frames.async_client()
-        await self.channel_layer.group_add(topics.agent_group(self.agent.pk), self.channel_name)
+        structlog.contextvars.bind_contextvars(agent=agent.pk)
+        self.agent, self.frames = agent, frames.async_client()
         await self.accept()
         self.tasks = [asyncio.create_task(self._recheck())]
         log.info("agent_socket.open")
@@ -76,11 +82,15 @@ class AgentSocket(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def disconnect(self, code: int) -> None:
         if self.agent is None:
             return
-        for task in self.tasks:
+        asking = [known.asking for known in self.known.values() if known.asking is not None]
+        for task in (*self.tasks, *asking):
             task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-        await self.channel_layer.group_discard(topics.agent_group(self.agent.pk), self.channel_name)
+        await asyncio.gather(*self.tasks, *asking, return_exceptions=True)
         await self.frames.aclose()
+        try:
+            await self.channel_layer.group_discard(topics.agent_group(self.agent.pk), self.channel_name)
+        except (redis.exceptions.RedisError, OSError) as error:
+            log.warning("agent_socket.leave_failed", fault=type(error).__name__)
         log.info("agent_socket.closed", code=code)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
@@ -116,26 +126,38 @@ class AgentSocket(AsyncWebsocketConsumer):  # type: ignore[misc]
         if known is None or known.job is None or now - known.sent < FRAME_SECONDS * 0.9:
             return
         known.sent = now
+        listed = now - known.listed >= LIST_SECONDS
+        if listed:
+            known.listed = now
         job, words = known.job, frame_words(frame)
-        await asyncio.gather(
-            publish.aprogress(job.job_id, job.student_id, job.workshop_id, words),
-            frames.keep(self.frames, job.job_id, words),
-        )
+        await publish.aprogress(job.job_id, job.student_id, job.workshop_id, words, listed=listed)
+        await frames.keep(self.frames, job.job_id, words)
 
     async def _known(self, attempt: int, token: int) -> _Known | None:
-        """Whose attempt this is; asked again every few seconds, for leases end."""
+        """Whose attempt this is; asked again every few seconds, while frames go on."""
         known = self.known.get((attempt, token))
+        if known is None:
+            return await self._ask(attempt, token)
+        age = time.monotonic() - known.checked
+        if age > LEASE_STALE_SECONDS:
+            return await self._ask(attempt, token)
+        if age > LEASE_CHECK_SECONDS and (known.asking is None or known.asking.done()):
+            known.asking = asyncio.create_task(self._ask(attempt, token))
+        return known
+
+    async def _ask(self, attempt: int, token: int) -> _Known | None:
         if self.agent is None:
             return None
-        if known is None or time.monotonic() - known.checked > LEASE_CHECK_SECONDS:
-            try:
-                job = await leases.aheld_job(self.agent.pk, attempt, token)
-            except (OperationalError, InterfaceError):
-                return None  # frames are decoration: dropped while the database is away
-            known = _Known(job, time.monotonic(), known.sent if known else -math.inf)
-            if len(self.known) >= MAX_ATTEMPTS_KNOWN and (attempt, token) not in self.known:
+        try:
+            job = await leases.aheld_job(self.agent.pk, attempt, token)
+        except (OperationalError, InterfaceError):
+            return None  # frames are decoration: dropped while the database is away
+        known = self.known.get((attempt, token))
+        if known is None:
+            if len(self.known) >= MAX_ATTEMPTS_KNOWN:
                 self.known.clear()
-            self.known[(attempt, token)] = known
+            known = self.known[(attempt, token)] = _Known()
+        known.job, known.checked = job, time.monotonic()
         return known
 
     async def _recheck(self) -> None:

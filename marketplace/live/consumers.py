@@ -178,18 +178,27 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
     async def _recheck(self) -> None:
         """Close for a user who was disabled; drop topics that may no longer be listened to."""
         checked = time.monotonic()
-        while self.user is not None:
+        while True:
             await asyncio.sleep(USER_CHECK_SECONDS)
-            if not await _is_active(self.user.pk):
-                await self.close(CLOSE_NOT_SIGNED_IN)
-                return
-            if time.monotonic() - checked < TOPIC_CHECK_SECONDS:
+            due = time.monotonic() - checked >= TOPIC_CHECK_SECONDS
+            try:
+                if not await self._is_welcome(check_topics=due):
+                    await self.close(CLOSE_NOT_SIGNED_IN)
+                    return
+            except (OperationalError, InterfaceError) as error:
+                log.warning("live.unchecked", fault=type(error).__name__)
                 continue
-            checked = time.monotonic()
-            for topic in list(self.seqs):
-                if not await _may_listen(self.user.pk, topic):
-                    await self._leave(topic)
-                    self._put({"type": "refused", "topic": topic})
+            if due:
+                checked = time.monotonic()
+
+    async def _is_welcome(self, *, check_topics: bool) -> bool:
+        if self.user is None or not await _is_active(self.user.pk):
+            return False
+        for topic in list(self.seqs) if check_topics else ():
+            if not await _may_listen(self.user.pk, topic):
+                await self._leave(topic)
+                self._put({"type": "refused", "topic": topic})
+        return True
 
 
 def _event_words(topic: str, row: JobEvent) -> Words:

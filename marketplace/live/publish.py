@@ -41,14 +41,14 @@ def job_event(
 
 def progress(job_id: uuid.UUID | str, student_id: int, workshop_id: int, frame: dict[str, Any]) -> None:
     """A progress frame of a running job: latest wins, never replayed."""
-    _send_after_commit(_progress_messages(job_id, student_id, workshop_id, frame))
+    _send_after_commit(_progress_messages(job_id, student_id, workshop_id, frame, listed=True))
 
 
 async def aprogress(
-    job_id: uuid.UUID | str, student_id: int, workshop_id: int, frame: dict[str, Any]
+    job_id: uuid.UUID | str, student_id: int, workshop_id: int, frame: dict[str, Any], *, listed: bool = True
 ) -> None:
-    """`progress` for code on an event loop."""
-    await _send_all(_progress_messages(job_id, student_id, workshop_id, frame))
+    """`progress` for code on an event loop; not `listed`: to the job's own topic only."""
+    await _send_all(_progress_messages(job_id, student_id, workshop_id, frame, listed=listed))
 
 
 def balance_changed(user_id: int) -> None:
@@ -80,11 +80,12 @@ def flush(timeout_seconds: float = FLUSH_SECONDS) -> bool:
 
 
 def _progress_messages(
-    job_id: uuid.UUID | str, student_id: int, workshop_id: int, frame: dict[str, Any]
+    job_id: uuid.UUID | str, student_id: int, workshop_id: int, frame: dict[str, Any], *, listed: bool
 ) -> Messages:
     # Lists of jobs show a percentage; only the job's own page shows the picture.
     plain = {key: value for key, value in frame.items() if key != "preview"}
-    whole, short = topics.job_topic(job_id), (topics.user_topic(student_id), topics.staff_topic(workshop_id))
+    whole = topics.job_topic(job_id)
+    short = (topics.user_topic(student_id), topics.staff_topic(workshop_id)) if listed else ()
     message = {"type": "live.progress", "job": str(job_id)}
     return [
         (topics.group_of(whole), {**message, "topic": whole, "frame": frame}),

@@ -17,7 +17,7 @@ from gpu_agent.protocol.messages import (
 )
 from gpu_agent.protocol.phases import Phase
 from jobs.models import Attempt
-from marketplace.fleet import registry
+from marketplace.fleet import acl, registry
 from marketplace.fleet.models import Agent, Installation
 from tests.factories import jobs as make
 
@@ -154,3 +154,14 @@ def test_json_that_stores_would_choke_on_is_refused(voice: APIClient, text: str 
 def test_other_methods_and_addresses_are_refused_in_the_agents_words(voice: APIClient) -> None:
     assert Refused.from_json(voice.get("/agent/v1/handshake").content).code == "method_not_allowed"
     assert Refused.from_json(voice.get("/agent/v1/nothing").content).code == "not_found"
+
+
+def test_while_redis_is_away_the_handshake_is_put_off(
+    voice: APIClient, settings: Any, request: pytest.FixtureRequest
+) -> None:
+    settings.AGENT_REDIS_URL = "redis://127.0.0.1:1/0"
+    acl._client.cache_clear()
+    request.addfinalizer(acl._client.cache_clear)
+    answer = say(voice, "handshake", HELLO)
+    assert (answer.status_code, Refused.from_json(answer.content).code) == (503, "unavailable")
+    assert answer["Retry-After"]

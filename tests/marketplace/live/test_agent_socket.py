@@ -95,7 +95,7 @@ async def test_an_agent_speaks_of_no_attempt_but_its_own(
 async def test_an_attempt_that_was_lost_is_soon_silent(
     open_socket: Opener, token: str, voice: make.AgentVoice, agent_token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agent_socket, "LEASE_CHECK_SECONDS", -1.0)
+    monkeypatch.setattr(agent_socket, "LEASE_STALE_SECONDS", -1.0)
     async with open_socket("/ws/live", token) as browser, open_socket("/ws/agent", agent_token) as agent:
         await listen(browser, voice)
         await agent.connect()
