@@ -1,6 +1,7 @@
 """One attempt in hand: from its delivery to the last acknowledged byte."""
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import shutil
@@ -99,8 +100,6 @@ class Hand:
         self._memory = dict(entry.memory)
         self._known_spec = entry.spec
         self._fresh = entry.sequence == 0
-        self._runner: Runner | None = None
-        self._running = False  # inside Runner.run: it must withdraw by itself
 
     @property
     def key(self) -> tuple[int, int]:
@@ -160,7 +159,7 @@ class Hand:
             self.spec = self._known_spec  # also when told to stop: what was submitted must be withdrawn
         else:
             self.spec = await self._or_stop(self._fetch_spec())
-        self._runner = runner = self._around.registry.find(self.spec.job_type)
+        runner = self._around.registry.find(self.spec.job_type)
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self.submitted:
             self.phase = Phase.PREPARING
@@ -178,11 +177,9 @@ class Hand:
     async def _run(self, runner: Runner) -> Ending:
         if self.stop.asked.is_set() and not self.submitted:
             raise Stopped
-        self._running = True
         try:
             ending = await runner.run(self)
         finally:
-            self._running = False
             self.leave_gpu()
         self.times = ending.times
         return ending
@@ -198,6 +195,7 @@ class Hand:
         if (spec.attempt, spec.token) != self.key:
             raise infrastructure("The site answered with another attempt's spec")
         self._around.journal.keep_spec(spec)
+        self._known_spec = spec
         return spec
 
     async def _store(self, ended: _Ended) -> _Ended:
@@ -263,10 +261,17 @@ class Hand:
             self.report(Phase.FINISHED, ended)
             cause = ended.fault.cause.value if ended.fault else ""
             logger.info("attempt_finished", outcome=ended.outcome.value, cause=cause, **asdict(ended.times))
-        if self._runner is not None:
-            await self._runner.clean_up(self)
+        await self.clean_up()
         if self.stop.kind is StopKind.FORGET:
             self.discard()
+
+    async def clean_up(self) -> None:
+        """Remove what the attempt left on this host; also after a kill that came in between."""
+        if self._known_spec is not None:
+            self.spec = self._known_spec
+            with contextlib.suppress(Failed):  # a job type this host does not know left nothing
+                await self._around.registry.find(self.spec.job_type).clean_up(self)
+        self._around.journal.close_attempt(*self.key)
 
     def discard(self) -> None:
         """Remove the attempt's folder: the site has everything, or wants nothing."""

@@ -81,6 +81,7 @@ class Core:
         self._socket = SiteSocket(config.site_url, config.token, self._on_command)
         self._hands: dict[tuple[int, int], Hand] = {}
         self._tasks: dict[tuple[int, int], asyncio.Task[None]] = {}
+        self._cleaning: list[asyncio.Task[None]] = []
         self._line_moved = asyncio.Event()
         self._report_waits = asyncio.Event()
         self._inventory_due = asyncio.Event()
@@ -120,9 +121,10 @@ class Core:
             await self._flush()
         finally:
             self.ready.set()
-            for task in (*background, *self._tasks.values()):
+            unfinished = [*background, *self._tasks.values(), *self._cleaning]
+            for task in unfinished:
                 task.cancel()
-            await asyncio.gather(*background, *self._tasks.values(), return_exceptions=True)
+            await asyncio.gather(*unfinished, return_exceptions=True)
 
     async def aclose(self) -> None:
         """Close the connections of a core that has ended."""
@@ -178,6 +180,8 @@ class Core:
             if entry.delivery.timeline != self.timeline:
                 hand.stop.ask(StopKind.FORGET, "the site was restored")
             self._begin(hand)
+        for entry in self.journal.ended_entries():
+            self._cleaning.append(asyncio.create_task(Hand(self, entry).clean_up()))
         held = {hand.folder.name for hand in self._hands.values()}
         waiting = {f"{attempt}-{token}" for attempt, token in self.journal.reported_attempts()}
         for folder in _folders(self.data_dir / "attempts"):

@@ -16,6 +16,8 @@ from gpu_agent.protocol.messages import Delivery, JobSpec, Report
 
 REMEMBERED_ATTEMPTS = 2000
 
+OPEN, ENDED, CLEANED = 0, 1, 2  # values of attempts.closed
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS attempts (
@@ -121,26 +123,40 @@ class Journal:
 
     def open_entries(self) -> list[Entry]:
         """Attempts that have not ended, in order of delivery."""
+        return self._entries(OPEN)
+
+    def ended_entries(self) -> list[Entry]:
+        """Attempts that have ended but were not cleaned up after."""
+        return self._entries(ENDED)
+
+    def _entries(self, closed: int) -> list[Entry]:
         rows = self._db.execute(
-            "SELECT delivery, spec, memory, sequence FROM attempts WHERE closed = 0 ORDER BY place"
+            "SELECT delivery, spec, memory, sequence FROM attempts WHERE closed = ? ORDER BY place", (closed,)
         )
         return [_entry(row) for row in rows.fetchall()]
 
     def close_attempt(self, attempt: int, token: int) -> None:
-        """The attempt has ended; its row stays for a while so that doubles are known."""
+        """Ended and cleaned up after; its row stays for a while so that doubles are known."""
         with self._transaction():
-            self._close(attempt, token)
+            self._db.execute(
+                "UPDATE attempts SET closed = ?, spec = NULL WHERE attempt = ? AND token = ?",
+                (CLEANED, attempt, token),
+            )
+            self._db.execute(
+                "DELETE FROM attempts WHERE closed = ? AND place <= (SELECT max(place) FROM attempts) - ?",
+                (CLEANED, REMEMBERED_ATTEMPTS),
+            )
 
     def abandon(self, attempt: int, token: int) -> None:
-        """The site no longer wants to hear of it: close it and drop its waiting reports."""
+        """The site no longer wants to hear of it: it has ended, and its waiting reports are dropped."""
         with self._transaction():
-            self._close(attempt, token)
+            self._end(attempt, token)
             self._db.execute("DELETE FROM reports WHERE attempt = ? AND token = ?", (attempt, token))
 
     # --- reports -------------------------------------------------------------------------
 
     def add_report(self, report: Report, *, last: bool = False) -> Report:
-        """Number a report within its attempt and spool it; `last` closes the attempt with it.
+        """Number a report within its attempt and spool it; `last` ends the attempt with it.
 
         The report's own `sequence` is replaced: numbering and writing are one transaction.
         """
@@ -156,7 +172,7 @@ class Journal:
                 (report.attempt, report.token, numbered.to_json()),
             )
             if last:
-                self._close(report.attempt, report.token)
+                self._end(report.attempt, report.token)
         return numbered
 
     def first_report(self) -> WaitingReport | None:
@@ -180,13 +196,9 @@ class Journal:
 
     # --- inside --------------------------------------------------------------------------
 
-    def _close(self, attempt: int, token: int) -> None:
+    def _end(self, attempt: int, token: int) -> None:
         self._db.execute(
-            "UPDATE attempts SET closed = 1, spec = NULL WHERE attempt = ? AND token = ?", (attempt, token)
-        )
-        self._db.execute(
-            "DELETE FROM attempts WHERE closed = 1 AND place <= (SELECT max(place) FROM attempts) - ?",
-            (REMEMBERED_ATTEMPTS,),
+            "UPDATE attempts SET closed = ? WHERE attempt = ? AND token = ?", (ENDED, attempt, token)
         )
 
     @contextmanager

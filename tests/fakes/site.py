@@ -242,7 +242,9 @@ def write_redis_user(admin: redis.Redis, agent: str = AGENT, token: str = TOKEN)
     )  # fmt: skip
     digest = hashlib.sha256(token.encode()).hexdigest()
     rules = ["reset", "on", f"#{digest}", *(f"~rq:{key}" for key in keys), f"&rq:pubsub:{agent}"]
-    admin.execute_command("ACL", "SETUSER", queue, *rules, *(f"+{one}" for one in COMMANDS.split()))
+    admin.execute_command(  # type: ignore[no-untyped-call]
+        "ACL", "SETUSER", queue, *rules, *(f"+{one}" for one in COMMANDS.split())
+    )
 
 
 def send_by_rq(admin: redis.Redis, delivery: Delivery, count: int = 1, agent: str = AGENT) -> None:

@@ -64,6 +64,17 @@ def test_reports_are_numbered_within_their_attempt_and_kept_in_order(path: Path)
         assert [entry.key for entry in journal.open_entries()] == [(2, 1)]
 
 
+def test_an_ended_attempt_is_kept_with_its_spec_until_it_is_cleaned_up_after(path: Path) -> None:
+    with Journal(path) as journal:
+        journal.take(delivery())
+        journal.keep_spec(lab.make_spec())
+        journal.add_report(report(phase=Phase.FINISHED), last=True)
+        assert journal.open_entries() == []
+        assert [entry.spec is not None for entry in journal.ended_entries()] == [True]
+        journal.close_attempt(1, 1)
+        assert journal.ended_entries() == []
+
+
 def test_an_abandoned_attempt_leaves_no_report(path: Path) -> None:
     with Journal(path) as journal:
         journal.take(delivery())

@@ -1,6 +1,7 @@
 """What is said to the site: errors worth trying again or not, and progress that never queues up."""
 
 import asyncio
+from pathlib import Path
 
 import httpx
 import pytest
@@ -54,9 +55,7 @@ async def test_an_unreadable_answer_is_worth_trying_again(content: bytes) -> Non
     await client.aclose()
 
 
-async def test_an_output_is_streamed_with_what_the_site_asks_of_it(
-    site: FakeSite, tmp_path: lab.Path
-) -> None:
+async def test_an_output_is_streamed_with_what_the_site_asks_of_it(site: FakeSite, tmp_path: Path) -> None:
     path, content = tmp_path / "file", b"x" * 700_000
     path.write_bytes(content)
     digest = site.upload(content)
