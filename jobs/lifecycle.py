@@ -111,7 +111,7 @@ def assign(
     job_id: uuid.UUID, *, agent_id: str, agent_name: str, token: int, simulated: bool
 ) -> tuple[Moved, Attempt] | None:
     """Begin an attempt on an agent; its first delivery is counted as sent now."""
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):  # part of the dispatcher's transaction, which ends with it
         change = _Change({"agent_name": agent_name, "wait_reason": ""}, raised=("attempt_count",))
         moved = _step("assigned", job_id, change, data={"agent": agent_name})
         if moved is None:
@@ -160,19 +160,17 @@ def requeue(
 def rejoin(job_id: uuid.UUID, fence: Fence, *, agent_name: str, counted: bool) -> Moved | None:
     """An agent given up for lost comes back with its attempt before another took the job; `counted`: the
     loss had cost an infrastructure try, which is given back."""
+    change = _Change(
+        {"agent_name": agent_name, "wait_reason": ""},
+        lowered=("infrastructure_tries",) if counted else (),
+    )
     with transaction.atomic():
-        revived = Attempt.objects.filter(pk=fence.attempt_id, token=fence.token, outcome=LOST).update(
-            outcome="", ended_at=None
-        )
-        if not revived:
-            return None
-        change = _Change(
-            {"agent_name": agent_name, "wait_reason": ""},
-            lowered=("infrastructure_tries",) if counted else (),
-        )
+        # The job first: its fence refuses an older attempt, which must not live beside a newer one.
         moved = _step("rejoined", job_id, change, fence=fence, data={"agent": agent_name})
-        if moved is None:
+        lost = Attempt.objects.filter(pk=fence.attempt_id, token=fence.token, outcome=LOST)
+        if moved is not None and not lost.update(outcome="", ended_at=None):
             transaction.set_rollback(True)
+            return None
         return moved
 
 

@@ -64,7 +64,7 @@ def send(parcel: Parcel) -> bool:
             job_id=delivery_id(parcel.agent_id, parcel.attempt_id, parcel.count),
             timeout=DELIVERY_SECONDS,
             ttl=DELIVERY_SECONDS,
-            result_ttl=60,
+            result_ttl=DELIVERY_SECONDS,
             failure_ttl=DELIVERY_SECONDS,
             description=f"attempt {parcel.attempt_id}",  # the default would log the arguments
         )

@@ -46,7 +46,7 @@ def test_an_assigned_job_stands_on_the_agents_queue_as_a_delivery(agent: Agent) 
     assert (found.id, found.func_name) == (delivery_id(agent.pk, attempt.pk, 1), DELIVERY_FUNCTION)
     message = Delivery.from_dict(found.args[0])
     assert (message.job, message.attempt, message.token) == (str(job.pk), attempt.pk, attempt.token)
-    assert (found.timeout, found.ttl, found.result_ttl, found.failure_ttl) == (60, 60, 0, 60)
+    assert (found.timeout, found.ttl, found.result_ttl, found.failure_ttl) == (60, 60, 60, 60)
 
 
 def test_a_delivery_names_no_title_or_workflow(agent: Agent) -> None:

@@ -15,8 +15,8 @@ from marketplace.market import dispatch, orders, settlement
 from tests.factories.clock import advance
 from tests.factories.jobs import (
     AgentVoice,
-    a_job,
     a_member,
+    a_quote,
     a_student,
     a_workshop,
     an_agent,
@@ -56,11 +56,13 @@ class ClassRoom(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.01, 1, 5]), gib=st.sampled_from([4, 20]))
     def place(self, seconds: float, gib: int) -> None:
         before = balance_of(self.student, self.workshop)
-        try:
-            job = a_job(self.student, self.workshop, seconds=seconds, gib=gib)
-        except orders.InsufficientCredits as short:
-            assert short.needed_milli > before.available_milli
+        quote = a_quote(self.student, self.workshop, seconds=seconds, gib=gib)
+        advance(milliseconds=1)
+        if quote.ceiling_milli > before.available_milli:
+            with pytest.raises(orders.InsufficientCredits):
+                orders.place(self.student, quote.pk)
             return
+        job = orders.place(self.student, quote.pk)
         after = balance_of(self.student, self.workshop)
         assert before.available_milli - after.available_milli == job.held_milli
 
