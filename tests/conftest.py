@@ -39,6 +39,17 @@ def chromium() -> str:
     return found
 
 
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """End what threads of the tests still hold open, or the test database could not be dropped."""
+    yield
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
 @pytest.fixture(autouse=True)
 def _flush_past_the_ledgers_triggers(request: pytest.FixtureRequest) -> Iterator[None]:
     """Let the flush after a `transaction=True` test empty tables whose triggers refuse to lose a row.

@@ -224,6 +224,7 @@ def _keep_report(attempt: Attempt, words: Report) -> None:
         "executing_ms": _bounded(words.executing_ms),
         "loading_ms": _bounded(words.loading_ms),
         "charged_ms": _bounded(words.charged_ms),
+        "seen_at": MarketNow(),  # what is used since is counted from here, not from the start
     }
     if started_at is not None:
         values["execution_started_at"] = Coalesce("execution_started_at", started_at)

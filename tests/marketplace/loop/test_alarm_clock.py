@@ -43,9 +43,10 @@ def test_what_was_rolled_back_wakes_nobody(clock: AlarmClock) -> None:
     assert not clock.wait(0.05)
 
 
-def test_many_commits_wake_it_once(clock: AlarmClock) -> None:
-    for number in range(5):
-        wake(f"placed {number}")
+def test_all_that_one_commit_brings_wakes_it_once(clock: AlarmClock) -> None:
+    with transaction.atomic():
+        for number in range(5):
+            wake(f"placed {number}")
     assert clock.wait(1)
     assert not clock.wait(0.05)
 
