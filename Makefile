@@ -31,7 +31,7 @@ check: .venv/.dev ## everything `make test` does before the tests
 	@! grep -nE '://|^--' $(LOCKS)/*.lock
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/mypy
+	SECRET_KEY=types DATABASE_URL=postgresql:///types REDIS_URL=redis://localhost .venv/bin/mypy
 	.venv/bin/lint-imports
 	.venv/bin/bandit -q -ll -c pyproject.toml -r gpu_agent accounts jobs marketplace
 	$(PY) -m tests.with_stores $(PY) manage.py makemigrations --check --dry-run
