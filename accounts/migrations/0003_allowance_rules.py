@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='workshop',
-            constraint=models.CheckConstraint(condition=models.Q(django.db.models.lookups.Exact(django.db.models.functions.math.Mod(models.F('allowance_milli_per_hour'), 10), 0), models.Q(('allowance_milli_per_hour__lte', 1000000000))), name='workshop_allowance_in_steps', violation_error_message='Give the allowance in steps of 0.01 credits, a million at most.'),
+            constraint=models.CheckConstraint(condition=models.Q(django.db.models.lookups.Exact(django.db.models.functions.math.Mod(models.F('allowance_milli_per_hour'), 10), 0), ('allowance_milli_per_hour__lte', 1000000000)), name='workshop_allowance_in_steps', violation_error_message='Give the allowance in steps of 0.01 credits, a million at most.'),
         ),
         migrations.AddConstraint(
             model_name='workshop',
