@@ -114,10 +114,11 @@ def _expire(book: Book, portion: Portion, at: datetime) -> None:
 
 
 def _give(book: Book, hour: Hour) -> None:
+    if _terms_at(book, hour.at)[0] == 0:
+        # Leaves no line, so each settling meets it again: the hour's own time decides, not the account's.
+        return
     at = max(hour.at, book.account.moved_at)
     rate, cap = _terms_at(book, at)
-    if rate == 0:
-        return
     amount = rate if cap is None else min(rate, max(0, cap - book.total))
     book.post(change=amount, kind="allowance", key=hour.key, at=hour.at, subject=hour.subject)
     book.account.moved_at = at
@@ -127,9 +128,12 @@ def _give(book: Book, hour: Hour) -> None:
 
 
 def _terms_at(book: Book, at: datetime) -> tuple[int, int | None]:
-    """Rate and cap in force at a moment; a workshop's first terms hold for all time before them."""
+    """Rate and cap in force just before a moment. A workshop's first terms hold for all time before them.
+
+    Just before: a change at the very start of an hour leaves that hour alone, given yet or not.
+    """
     terms = AllowanceTerm.objects.filter(workshop=book.account.workshop)
-    term = terms.filter(from_at__lte=at).order_by("from_at", "pk").last() or terms.order_by("pk").first()
+    term = terms.filter(from_at__lt=at).order_by("from_at", "pk").last() or terms.order_by("pk").first()
     return (term.rate, term.cap) if term is not None else (0, None)
 
 

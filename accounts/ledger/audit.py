@@ -144,7 +144,7 @@ _CHECKS = (
                       CASE WHEN term.rate IS NULL THEN opening.cap ELSE term.cap END AS cap
                  FROM t JOIN a ON a.id = t.account_id
                  LEFT JOIN LATERAL (SELECT rate, cap FROM ledger_allowance_term m
-                      WHERE m.workshop_id = a.workshop_id AND m.from_at <= t.created_at
+                      WHERE m.workshop_id = a.workshop_id AND m.from_at < t.created_at
                       ORDER BY m.from_at DESC, m.id DESC LIMIT 1) term ON true
                  LEFT JOIN LATERAL (SELECT rate, cap FROM ledger_allowance_term m
                       WHERE m.workshop_id = a.workshop_id ORDER BY m.id LIMIT 1) opening ON true

@@ -69,8 +69,10 @@ class Book:
     def add(
         self, amount: int, *, origin: uuid.UUID, rank: int, expires_at: datetime | None, at: datetime
     ) -> None:
-        """A new lot of `amount`."""
-        self.portions.append(lots.Portion(None, origin, rank, expires_at, False, amount, at))
+        """A new lot of `amount`; the account is due when it ends."""
+        portion = lots.Portion(None, origin, rank, expires_at, False, amount, at)
+        self.portions.append(portion)
+        self._due_by(portion.ends_at(self.course_end))
 
     def add_allowance(self, amount: int, at: datetime) -> None:
         """Allowance is one lot that grows."""
@@ -99,8 +101,7 @@ class Book:
             Lot.objects.filter(pk__in=self._gone).delete()
             self._gone = []
 
-    def due_by(self, moment: datetime) -> None:
-        """Settle again at `moment` at the latest."""
+    def _due_by(self, moment: datetime) -> None:
         if moment < self.account.due_at:
             self.account.due_at = moment
             LedgerAccount.objects.filter(pk=self.account.pk).update(due_at=moment)

@@ -456,8 +456,6 @@ def _add(book: Book, kind: str, amount_milli: int, key: uuid.UUID, **details: An
     expires_at = details.get("expires_at")
     book.add(amount_milli, origin=key, rank=lots.GIVEN_RANK, expires_at=expires_at, at=clock.now())
     book.save_lots()
-    if expires_at is not None:
-        book.due_by(expires_at)
     return _answer(key, after)
 
 
@@ -479,8 +477,6 @@ def _move(
     moment = clock.now()
     for portion, part in parts:
         taker.add(part, origin=in_key, rank=lots.GIVEN_RANK, expires_at=portion.expires_at, at=moment)
-        if portion.expires_at is not None:
-            taker.due_by(portion.expires_at)
     giver.save_lots()
     taker.save_lots()
     return answer

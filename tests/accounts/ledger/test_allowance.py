@@ -263,3 +263,23 @@ def test_what_is_settled_late_is_dated_when_it_was_due() -> None:
     clock.advance(hours=5)
     allowance.settle(account)
     assert _moments(account) == [session.opens_at + timedelta(hours=1), session.opens_at]
+
+
+def test_a_gift_to_an_empty_account_ends_with_the_course() -> None:
+    place = people.workshop(ends_at=market_clock.now() + timedelta(hours=1))
+    account = people.member(place)
+    people.give(account, 5_000)
+    clock.advance(hours=2)
+    with pytest.raises(posting.InsufficientCredits):
+        people.hold(account, 10)
+
+
+def test_an_hour_without_allowance_is_not_given_later() -> None:
+    place = people.workshop(allowance_milli_per_hour=0)
+    account = people.member(place)
+    people.session(place, hours=2)
+    clock.advance(minutes=10)
+    Workshop.objects.filter(pk=place.pk).update(allowance_milli_per_hour=3_000)
+    people.give(account, 1_000)
+    clock.advance(minutes=60)
+    assert available(account) == 4_000
