@@ -1,7 +1,7 @@
 """Random histories over all doors, against the plain model, on real PostgreSQL.
 
-LEDGER_STEPS sets how many steps are taken (make soak: 10,000); LEDGER_SEED replays a failure, and
-LEDGER_SHRINK=1 makes its history short, which takes minutes.
+LEDGER_STEPS sets how many steps are taken (3,000; with SOAK, as in make soak, 10,000); LEDGER_SEED replays a
+failure, and LEDGER_SHRINK=1 makes its history short, which takes minutes.
 """
 
 import os
@@ -30,7 +30,7 @@ from accounts.models import Workshop
 from tests.accounts.ledger.model import ModelAccount, ModelClass, ModelLot
 from tests.factories import clock, people
 
-STEPS = int(os.environ.get("LEDGER_STEPS", "3000"))
+STEPS = int(os.environ.get("LEDGER_STEPS") or ("10000" if os.environ.get("SOAK") else "3000"))
 SEED = int(os.environ.get("LEDGER_SEED") or random.SystemRandom().randrange(2**32))
 EXAMPLE_STEPS = 50
 TEAM_CAP = 30_000
