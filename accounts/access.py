@@ -37,6 +37,20 @@ def may_grant(user: User, workshop_id: int) -> bool:
     return user.is_superuser or role_in(user, workshop_id) in TEACHING_ROLES
 
 
+def may_issue(user: User, workshop_id: int) -> bool:
+    """May bring credits into being, where others only hand out what a pool has."""
+    return user.is_superuser or role_in(user, workshop_id) == Enrolment.Role.ORGANIZER
+
+
+def roles_to_give(user: User, workshop_id: int) -> tuple[str, ...]:
+    """Roles the user may enrol others as: nobody makes somebody their equal, but organizers."""
+    if may_issue(user, workshop_id):
+        return tuple(Enrolment.Role.values)
+    if role_in(user, workshop_id) == Enrolment.Role.INSTRUCTOR:
+        return (Enrolment.Role.STUDENT, Enrolment.Role.ASSISTANT)
+    return ()
+
+
 def may_submit(user: User, workshop: Workshop) -> bool:
     """May quote and order jobs: enrolled, and the workshop is not closed."""
     return workshop.closed_at is None and role_in(user, workshop.pk) is not None

@@ -278,3 +278,43 @@ class AllowanceTerm(models.Model):
 
     def __str__(self) -> str:
         return f"{self.rate} per hour from {self.from_at}"
+
+
+class GrantBatch(models.Model):
+    """Credits given to many at once, by one key; undone at most once."""
+
+    key = models.UUIDField(primary_key=True, editable=False)
+    workshop = models.ForeignKey(Workshop, on_delete=models.PROTECT, related_name="+")
+    actor = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    user_ids = models.JSONField(help_text=_("Whom, in ascending order."))
+    amount = models.BigIntegerField(help_text=_("Milli-credits for each."))
+    pool = models.ForeignKey(
+        LedgerAccount,
+        on_delete=models.PROTECT,
+        null=True,
+        related_name="+",
+        help_text=_("Blank: issued anew."),
+    )
+    reference = models.CharField(max_length=12, choices=LedgerTransaction.Reference.choices)
+    reason = models.CharField(max_length=500)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(db_default=MarketNow(), editable=False)
+    undone_at = models.DateTimeField(null=True, blank=True)
+    undone_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
+    )
+
+    class Meta:
+        db_table = "ledger_grant_batch"
+        ordering = ["-created_at"]
+        verbose_name_plural = _("grant batches")
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(undone_at__isnull=True, undone_by__isnull=True)
+                | Q(undone_at__isnull=False, undone_by__isnull=False),
+                name="ledger_batch_undone_by_somebody",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"batch {self.key}"

@@ -293,16 +293,18 @@ def transfer(
     reason: str,
     actor_id: int | None,
     subject: str = "",
+    expires_at: datetime | None = None,
 ) -> Posted:
-    """Move free credits from a pool or purse to another account of the workshop; they keep their expiry.
+    """Move free credits from a pool or purse to another account of the workshop.
 
+    They keep their expiry, or get `expires_at` where that is sooner.
     Answers for the giving account. InsufficientCredits, NotTransferable, CapExceeded, KeyConflict,
     NoSuchAccount, InvalidAmount.
     """
     check_amount(amount_milli)
     if from_id == to_id:
         raise NotTransferable("credits can't be moved to the account they are on")
-    details = {"subject": subject, "reason": reason, "actor": actor_id}
+    details = {"subject": subject, "reason": reason, "actor": actor_id, "expires_at": expires_at}
     asked = {**details, "account": from_id, "kind": "transfer_out", "amount": amount_milli, "refers_to": None}
 
     def said_before() -> Posted | None:
@@ -318,6 +320,8 @@ def transfer(
         if before is not None:
             return before
         giver, taker = books[from_id], books[to_id]
+        if expires_at is not None and expires_at <= clock.now():
+            raise AlreadyExpired("these credits would have expired already")
         _check_move(giver.account, taker.account, amount_milli)
         parts = lots.take_free(giver.portions, amount_milli)
         return _move(giver, taker, parts, key, "transfer_out", details)
@@ -475,8 +479,10 @@ def _move(
         in_key, taker.post(change=amount, kind="transfer_in", key=in_key, **{**details, "refers_to": key})
     )
     moment = clock.now()
+    sooner = details.get("expires_at")
     for portion, part in parts:
-        taker.add(part, origin=in_key, rank=lots.GIVEN_RANK, expires_at=portion.expires_at, at=moment)
+        ends = [end for end in (portion.expires_at, sooner) if end is not None]
+        taker.add(part, origin=in_key, rank=lots.GIVEN_RANK, expires_at=min(ends, default=None), at=moment)
     giver.save_lots()
     taker.save_lots()
     return answer
@@ -495,7 +501,7 @@ def _check_move(giver: LedgerAccount, taker: LedgerAccount, amount_milli: int) -
 
 def _answer(key: uuid.UUID, after: After | None) -> Posted:
     if after is None:
-        raise KeyConflict(f"key {key} was used for a hold")
+        raise RuntimeError(f"the ledger refused {key} on a locked account")
     return Posted(key, after.account_id, after.seq, after.available_milli, after.held_milli, replayed=False)
 
 

@@ -81,7 +81,6 @@ WITH a AS (
        SET available = available + %(change)s, seq = seq + 1,
            moved_at = greatest(moved_at, coalesce(%(at)s::timestamptz, market_now()))
      WHERE id = %(account)s AND workshop_id IS NOT NULL AND available + %(change)s >= 0
-       AND NOT EXISTS (SELECT FROM ledger_hold WHERE key = %(key)s)
  RETURNING id, seq, available, held, moved_at),
 t AS (
     INSERT INTO ledger_transaction (key, kind, account_id, amount, refers_to_id, subject, reason, actor_id,

@@ -17,6 +17,7 @@ from tests.mutants.mutant import Mutant
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ROOMS = ("ledger",)
+LONGEST_SECONDS = 600
 COPIED = ("accounts", "jobs", "marketplace", "gpu_agent", "templates", "tests", "manage.py", "pyproject.toml")
 
 
@@ -63,9 +64,18 @@ def _passes(copy: Path, command: list[str], name: str) -> bool:
     began = time.monotonic()
     # No stale bytecode: a mutant may keep its file's size and second.
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(copy)}
-    ran = subprocess.run(
-        [sys.executable, *command], cwd=copy, env=environment, capture_output=True, text=True
-    )
+    try:
+        ran = subprocess.run(
+            [sys.executable, *command],
+            cwd=copy,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=LONGEST_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        print(f"killed    {name} (hung)", flush=True)
+        return False
     verdict = {0: "passed", 1: "killed"}.get(ran.returncode, f"exit {ran.returncode}")
     print(f"{verdict:<10}{name} ({time.monotonic() - began:.0f} s)", flush=True)
     if ran.returncode not in (0, 1):

@@ -91,9 +91,9 @@ MUTANTS = (
     ),
     Mutant(
         "a hold's key serves a grant",
-        _STATEMENTS,
-        "available + %(change)s >= 0\n       AND NOT EXISTS (SELECT FROM ledger_hold WHERE key = %(key)s)",
-        "available + %(change)s >= 0",
+        _POSTING,
+        "        _refuse_key_of_hold(key)\n        return None\n    found",
+        "        return None\n    found",
     ),
     Mutant("refund above the capture", _POSTING, "if amount_milli > left:", "if False:"),
     Mutant(
@@ -105,8 +105,8 @@ MUTANTS = (
     Mutant(
         "moved credits last for ever",
         _POSTING,
-        "expires_at=portion.expires_at, at=moment",
-        "expires_at=None, at=moment",
+        "for end in (portion.expires_at, sooner) if end is not None",
+        "for end in (sooner,) if end is not None",
     ),
     Mutant(
         "credits leave their workshop", _POSTING, "if giver.workshop_id != taker.workshop_id:", "if False:"
@@ -153,9 +153,9 @@ MUTANTS = (
     ),
     Mutant(
         "no grace for what is on hold",
-        _ALLOWANCE,
-        "portion.expires_at = at + GRACE",
-        "portion.expires_at = at",
+        _LOTS,
+        "GRACE = timedelta(hours=1)",
+        "GRACE = timedelta(minutes=1)",
     ),
     Mutant("grace without end", _ALLOWANCE, "portion.expires_at = at + GRACE", "portion.expires_at = NEVER"),
     Mutant(
