@@ -27,6 +27,13 @@ def staffed_workshops(user: User) -> QuerySet[Workshop]:
     return Workshop.objects.filter(enrolments__user=user, enrolments__role__in=STAFF_ROLES)
 
 
+def taught_workshops(user: User) -> QuerySet[Workshop]:
+    """Workshops whose rules, rosters and credits the user looks after in the admin."""
+    if user.is_superuser:
+        return Workshop.objects.all()
+    return Workshop.objects.filter(enrolments__user=user, enrolments__role__in=TEACHING_ROLES)
+
+
 def is_staff_of(user: User, workshop_id: int) -> bool:
     """May see every job of the workshop."""
     return staffed_workshops(user).filter(pk=workshop_id).exists()

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.db import transaction
+
 from accounts import access, clock
 from accounts.ledger import posting
 from accounts.ledger.books import Book
@@ -34,10 +36,12 @@ __all__ = [
     "Given",
     "Preview",
     "PreviewRow",
+    "Story",
     "Undone",
     "class_of",
     "confirm",
     "preview",
+    "story",
     "undo",
 ]
 
@@ -96,6 +100,18 @@ class Undone:
     kept_milli: int
     kept: tuple[Given, ...]
     replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A batch as its page tells it; `back` of its rows is what an undo would bring, or brought."""
+
+    rows: tuple[Given, ...]
+    reason: str
+    actor: str
+    at: datetime
+    undone_at: datetime | None
+    undone_by: str
 
 
 def class_of(
@@ -232,6 +248,26 @@ def undo(*, key: uuid.UUID, actor: User, reason: str) -> Undone:
     return audited("credits.undo", f"batch:{key}", actor, batch.workshop, reason, act, {"key": str(key)})
 
 
+def story(key: uuid.UUID, workshop: Workshop) -> Story | None:
+    """What a batch gave, and what an undo would bring back or has; None if it is not of the workshop."""
+    batch = GrantBatch.objects.filter(pk=key, workshop=workshop).select_related("actor", "undone_by").first()
+    if batch is None:
+        return None
+    if batch.undone_at is not None:
+        rows = _report(batch, replayed=True).rows
+    else:
+        with transaction.atomic():
+            rows = _report(batch, replayed=False, back=_unspent(batch)).rows
+    return Story(
+        rows=rows,
+        reason=batch.reason,
+        actor=batch.actor.name,
+        at=batch.created_at,
+        undone_at=batch.undone_at,
+        undone_by=batch.undone_by.name if batch.undone_by is not None else "",
+    )
+
+
 def _check(
     actor: User, workshop: Workshop, students: Iterable[User], amount_milli: int, from_pool: bool
 ) -> list[User]:
@@ -278,10 +314,10 @@ def _give(batch: GrantBatch, students: list[User]) -> None:
             )
 
 
-def _lock(batch: GrantBatch) -> None:
+def _lock(batch: GrantBatch) -> dict[int, Book]:
     accounts = LedgerAccount.objects.filter(kind="member", workshop=batch.workshop, user__in=batch.user_ids)
     ids = list(accounts.values_list("pk", flat=True))
-    Book.open_all([*ids, *([batch.pool_id] if batch.pool_id is not None else [])])
+    return Book.open_all([*ids, *([batch.pool_id] if batch.pool_id is not None else [])])
 
 
 def _grant_key(batch: GrantBatch, user_id: int) -> uuid.UUID:
@@ -289,10 +325,20 @@ def _grant_key(batch: GrantBatch, user_id: int) -> uuid.UUID:
     return key if batch.pool_id is None else posting.key_for(key, "in")
 
 
-def _report(batch: GrantBatch, replayed: bool) -> Undone:
-    keys = {posting.key_for(batch.key, "undo", user_id): user_id for user_id in batch.user_ids}
-    stored = LedgerTransaction.objects.filter(pk__in=keys).values_list("pk", "amount")
-    back = {keys[key]: amount for key, amount in stored}
+def _unspent(batch: GrantBatch) -> dict[int, int]:
+    """By user, what is left of this batch's credits and not on hold. Locks the accounts."""
+    left = {}
+    for book in _lock(batch).values():
+        user_id = book.account.user_id
+        if user_id is not None:
+            origin = _grant_key(batch, user_id)
+            left[user_id] = sum(lot.free for lot in book.portions if lot.origin == origin)
+    return left
+
+
+def _report(batch: GrantBatch, replayed: bool, back: dict[int, int] | None = None) -> Undone:
+    if back is None:
+        back = _taken_back(batch)
     people = User.objects.in_bulk(batch.user_ids)
     rows = tuple(
         sorted(
@@ -308,6 +354,12 @@ def _report(batch: GrantBatch, replayed: bool) -> Undone:
         kept=tuple(row for row in rows if row.kept_milli),
         replayed=replayed,
     )
+
+
+def _taken_back(batch: GrantBatch) -> dict[int, int]:
+    keys = {posting.key_for(batch.key, "undo", user_id): user_id for user_id in batch.user_ids}
+    stored = LedgerTransaction.objects.filter(pk__in=keys).values_list("pk", "amount")
+    return {keys[key]: amount for key, amount in stored}
 
 
 def _refuse_strangers(strangers: Collection[Any], name: Any) -> None:

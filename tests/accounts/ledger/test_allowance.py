@@ -283,3 +283,12 @@ def test_an_hour_without_allowance_is_not_given_later() -> None:
     people.give(account, 1_000)
     clock.advance(minutes=60)
     assert available(account) == 4_000
+
+
+def test_allowance_burns_before_a_gift_that_lasts_as_long() -> None:
+    place = people.workshop()
+    account = people.member(place)
+    gift = people.give(account, 10_000)
+    people.session(place, hours=1)
+    posting.capture(hold_key=people.hold(account, 8_000), amount_milli=8_000, key=uuid.uuid4())
+    assert posting.undo(grant_key=gift, key=uuid.uuid4(), reason="", actor_id=None)[1] == 10_000

@@ -1,0 +1,118 @@
+"""The ledger in the admin: to read. Credits move through the doors, never by a form."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from accounts.admin_scope import ReadOnly, TaughtWorkshops
+from accounts.ledger.credits import format_credits
+from accounts.ledger.models import GrantBatch, Hold, LedgerAccount, LedgerTransaction
+
+
+class _Amounts(ReadOnly):
+    """Columns of milli-credits, written as credits."""
+
+    @admin.display(description=_("amount"), ordering="amount")
+    def credits(self, row: Any) -> str:
+        return format_credits(row.amount)
+
+    @admin.display(description=_("available"), ordering="available")
+    def available_credits(self, row: Any) -> str:
+        return format_credits(row.available)
+
+    @admin.display(description=_("held"), ordering="held")
+    def held_credits(self, row: Any) -> str:
+        return format_credits(row.held)
+
+
+@admin.register(LedgerAccount)
+class LedgerAccountAdmin(_Amounts):
+    """Who holds credits."""
+
+    list_display = [
+        "holder",
+        "kind",
+        "workshop",
+        "available_credits",
+        "held_credits",
+        "moved_at",
+        "statement",
+    ]
+    list_filter = ["kind", ("workshop", TaughtWorkshops)]
+    list_select_related = ["user", "workshop"]
+    search_fields = ["user__username", "user__display_name", "user__email", "name"]
+    readonly_fields = ["available_credits", "held_credits", "statement"]
+
+    @admin.display(description=_("holder"))
+    def holder(self, account: LedgerAccount) -> str:
+        if account.user is not None:
+            return account.user.name
+        return account.name or str(account.get_kind_display())
+
+    @admin.display(description=_("statement"))
+    def statement(self, account: LedgerAccount) -> SafeString:
+        lines = reverse("admin:ledger_ledgertransaction_changelist")
+        return format_html('<a href="{}?account__id__exact={}">{}</a>', lines, account.pk, _("transactions"))
+
+
+@admin.register(LedgerTransaction)
+class LedgerTransactionAdmin(_Amounts):
+    """Postings, each as it was written."""
+
+    workshop_path = "account__workshop"
+    list_display = [
+        "created_at", "account", "seq", "kind", "credits", "available_credits", "held_credits",
+        "subject", "reason", "actor",
+    ]  # fmt: skip
+    list_filter = ["kind", "reference", ("account__workshop", TaughtWorkshops)]
+    list_select_related = ["account__user", "actor"]
+    search_fields = ["key", "subject", "reason", "account__user__username"]
+    ordering = ["-created_at", "-seq"]
+    date_hierarchy = "created_at"
+    show_full_result_count = False
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        return lookup == "account__id__exact" or bool(super().lookup_allowed(lookup, value, request))
+
+
+@admin.register(Hold)
+class HoldAdmin(_Amounts):
+    """Credits set aside, and what became of them."""
+
+    workshop_path = "account__workshop"
+    list_display = ["created_at", "account", "credits", "subject", "state", "expires_at"]
+    list_filter = [("account__workshop", TaughtWorkshops)]
+    list_select_related = ["account__user", "resolved_by"]
+    search_fields = ["key", "subject", "account__user__username"]
+    ordering = ["-created_at"]
+    show_full_result_count = False
+
+    @admin.display(description=_("state"))
+    def state(self, hold: Hold) -> str:
+        answer = getattr(hold, "resolved_by", None)
+        return str(answer.get_kind_display()) if answer is not None else str(_("Open"))
+
+
+@admin.register(GrantBatch)
+class GrantBatchAdmin(_Amounts):
+    """Credits given to many at once; the batch's page has the undo."""
+
+    list_display = ["created_at", "workshop", "actor", "people", "credits", "reason", "undone_at", "page"]
+    list_filter = [("workshop", TaughtWorkshops)]
+    list_select_related = ["workshop", "actor"]
+
+    @admin.display(description=_("people"))
+    def people(self, batch: GrantBatch) -> int:
+        return len(batch.user_ids)
+
+    @admin.display(description=_("page"))
+    def page(self, batch: GrantBatch) -> SafeString:
+        address = reverse(
+            "admin:accounts_workshop_batch", kwargs={"object_id": batch.workshop_id, "key": batch.pk}
+        )
+        return format_html('<a href="{}">{}</a>', address, _("look, undo"))
