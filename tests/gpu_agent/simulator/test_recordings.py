@@ -214,6 +214,11 @@ def uploads() -> dict[str, list[bytes]]:
     }
 
 
+# A recording asks for the queue in the middle of a short prompt; on a busy machine our question can come too
+# late. Only timing differs between takes, so a wrong answer is wrong in all of them.
+TAKES = 3
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_traffic_is_as_recorded(
     recordings: Path, tmp_path: Path, poll: Callable[..., Any], name: str
@@ -225,10 +230,16 @@ def test_traffic_is_as_recorded(
         "order_outputs": recorded_order(events),
         "version": CURRENT_VERSION,
     }
-    with ComfyUI(tmp_path, speed=speed_for(name), any_model=False, **options) as comfyui:
-        prepared(comfyui, events, name, poll)
-        replay = Replay(comfyui.url, steps_for(comfyui, poll, events), uploads())
-        assert replay.run(events) == []
+    differences: list[str] = []
+    for take in range(TAKES):
+        folder = tmp_path / f"take-{take}"
+        with ComfyUI(folder, speed=speed_for(name), any_model=False, **options) as comfyui:
+            prepared(comfyui, events, name, poll)
+            replay = Replay(comfyui.url, steps_for(comfyui, poll, events), uploads())
+            differences = replay.run(events)
+        if not differences:
+            return
+    assert differences == []
 
 
 OLD_NAMES = [
@@ -251,10 +262,16 @@ def test_old_traffic_is_as_recorded(
     events = json.loads((recordings / "comfyui" / "v0.3.64" / f"{name}.json").read_text())["events"]
     definitions = load_definitions(recordings / "comfyui" / "object_info.json.gz")
     options = {"definitions": definitions, "order_outputs": recorded_order(events), "version": OLD_VERSION}
-    with ComfyUI(tmp_path, speed=speed_for(name), any_model=False, **options) as comfyui:
-        prepared(comfyui, events, name, poll)
-        replay = Replay(comfyui.url, steps_for(comfyui, poll, events), uploads())
-        assert replay.run(events) == []
+    differences: list[str] = []
+    for take in range(TAKES):
+        folder = tmp_path / f"take-{take}"
+        with ComfyUI(folder, speed=speed_for(name), any_model=False, **options) as comfyui:
+            prepared(comfyui, events, name, poll)
+            replay = Replay(comfyui.url, steps_for(comfyui, poll, events), uploads())
+            differences = replay.run(events)
+        if not differences:
+            return
+    assert differences == []
 
 
 @pytest.mark.parametrize(
