@@ -73,7 +73,6 @@ class LedgerTransactionAdmin(_Amounts):
     list_select_related = ["account__user", "actor"]
     search_fields = ["key", "subject", "reason", "account__user__username"]
     ordering = ["-created_at", "-seq"]
-    date_hierarchy = "created_at"
     show_full_result_count = False
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:

@@ -94,7 +94,7 @@ class Hold(models.Model):
     """Credits set aside. Resolved once, by the transaction that names it."""
 
     key = models.UUIDField(primary_key=True, editable=False)
-    account = models.ForeignKey(LedgerAccount, on_delete=models.PROTECT, related_name="holds")
+    account = models.ForeignKey(LedgerAccount, on_delete=models.PROTECT, related_name="holds", db_index=False)
     amount = models.BigIntegerField()
     subject = models.CharField(max_length=120, help_text=_("What for: job:…"))
     expires_at = models.DateTimeField(null=True, blank=True)
@@ -138,13 +138,19 @@ class LedgerTransaction(models.Model):
 
     key = models.UUIDField(primary_key=True, editable=False)
     kind = models.CharField(max_length=12, choices=Kind.choices)
-    account = models.ForeignKey(LedgerAccount, on_delete=models.PROTECT, related_name="transactions")
+    account = models.ForeignKey(
+        LedgerAccount, on_delete=models.PROTECT, related_name="transactions", db_index=False
+    )
     amount = models.BigIntegerField()
     resolves = models.OneToOneField(Hold, on_delete=models.PROTECT, null=True, related_name="resolved_by")
-    refers_to = models.ForeignKey("self", on_delete=models.PROTECT, null=True, related_name="referred_by")
+    refers_to = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, related_name="referred_by", db_index=False
+    )
     subject = models.CharField(max_length=120, blank=True, help_text=_("What for: job:…, hour:…, batch:…"))
     reason = models.CharField(max_length=500, blank=True)
-    actor = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+    )
     reference = models.CharField(max_length=12, choices=Reference.choices, blank=True)
     money_minor = models.BigIntegerField(
         null=True, help_text=_("What a purchase cost, in cents or the like.")
@@ -159,6 +165,12 @@ class LedgerTransaction(models.Model):
     class Meta:
         db_table = "ledger_transaction"
         ordering = ["account", "seq"]
+        # Few, and partial where they can be: every capture pays for each.
+        indexes = [
+            models.Index(
+                fields=["refers_to"], name="ledger_referred_to", condition=Q(refers_to__isnull=False)
+            )
+        ]
         constraints = [
             models.UniqueConstraint(fields=["account", "seq"], name="ledger_transaction_seq_once"),
             models.UniqueConstraint(
@@ -218,7 +230,9 @@ class LedgerTransaction(models.Model):
 class Entry(models.Model):
     """One signed line of a transaction."""
 
-    transaction = models.ForeignKey(LedgerTransaction, on_delete=models.PROTECT, related_name="entries")
+    transaction = models.ForeignKey(
+        LedgerTransaction, on_delete=models.PROTECT, related_name="entries", db_index=False
+    )
     account = models.ForeignKey(LedgerAccount, on_delete=models.PROTECT, related_name="+", db_index=False)
     amount = models.BigIntegerField()
 
