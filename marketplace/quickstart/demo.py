@@ -17,9 +17,9 @@ import httpx
 from PIL import Image, ImageDraw
 
 from marketplace.quickstart import ports
-from marketplace.quickstart.house import House
+from marketplace.quickstart.house import House, HouseError
 from marketplace.quickstart.logins import LOGINS
-from marketplace.quickstart.options import REPOSITORY, Bind, Options
+from marketplace.quickstart.options import REPOSITORY, Bind, OptionError, Options
 from marketplace.quickstart.supervisor import Supervisor
 
 STARTER = REPOSITORY / "marketplace" / "web" / "starters" / "sdxl-text-to-image.json"
@@ -49,7 +49,7 @@ class Bought:
 def main(workflows: Sequence[Path], *, many: bool, environment: Mapping[str, str]) -> int:
     """Buy each workflow (files, or folders of *.api.json) on one site. 0 when all ended in success, or, for
     many, in success or a refusal that names the node."""
-    files = _files(workflows) or [STARTER]
+    files = _files(workflows)
     with tempfile.TemporaryDirectory(prefix="darkroom-demo-") as folder:
         options = _options(environment, Path(folder))
         with (Path(folder) / "house.log").open("w") as log:
@@ -67,6 +67,9 @@ def main(workflows: Sequence[Path], *, many: bool, environment: Mapping[str, str
                     return await _shop(options.web.url, files, many)
 
                 return asyncio.run(supervisor.run(shop))
+            except (HouseError, httpx.HTTPError) as error:
+                log.flush()
+                raise HouseError(f"{error}\n{_last_lines(Path(log.name))}") from error
             finally:
                 house.stop()
 
@@ -117,11 +120,14 @@ async def _try_one(client: httpx.AsyncClient, file: Path) -> Bought:
 
 async def _quote(client: httpx.AsyncClient, file: Path) -> dict[str, Any]:
     """Quote the file; images it names are made and uploaded, once."""
-    body = {"workflow": file.read_text(encoding="utf-8"), "title": file.name.split(".")[0]}
+    try:
+        body = {"workflow": file.read_text(encoding="utf-8"), "title": file.name.split(".")[0]}
+    except UnicodeDecodeError:
+        raise Refused("  the file is not UTF-8 text") from None
     answer = await client.post("/api/v1/quotes", json=body)
     if answer.status_code == 400:
         missing = [one for one in answer.json().get("problems", []) if one["code"] == "missing_upload"]
-        names = _file_names(body["workflow"], missing)
+        names = _file_names(body["workflow"], missing) if missing else []
         if names:
             for name in names:
                 await _upload(client, name)
@@ -170,14 +176,11 @@ async def _save(client: httpx.AsyncClient, artifact: Mapping[str, Any]) -> Path:
 
 
 async def _ready(client: httpx.AsyncClient) -> None:
-    """Until the site answers; the first quote waits for the agent's inventory."""
+    """Until the site answers; the first quote waits for the agent's inventory. HouseError if they don't."""
     deadline = time.monotonic() + AGENT_PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            if (await client.get("/health/ready")).is_success:
-                break
-        except httpx.TransportError:
-            pass  # not listening yet
+    while not await _answers(client):
+        if time.monotonic() > deadline:
+            raise HouseError(f"the site did not answer within {AGENT_PATIENCE_SECONDS} s")
         await asyncio.sleep(LOOK_SECONDS)
     login = LOGINS[0]
     token = await client.post("/api/v1/token", json={"username": login.username, "password": login.password})
@@ -188,6 +191,14 @@ async def _ready(client: httpx.AsyncClient) -> None:
         if answer.status_code != 503:  # 503: no agent has told yet what it can run
             return
         await asyncio.sleep(LOOK_SECONDS)
+    raise HouseError(f"no agent told within {AGENT_PATIENCE_SECONDS} s what it can run")
+
+
+async def _answers(client: httpx.AsyncClient) -> bool:
+    try:
+        return (await client.get("/health/ready")).is_success
+    except httpx.TransportError:  # not listening yet
+        return False
 
 
 async def _upload(client: httpx.AsyncClient, name: str) -> None:
@@ -223,11 +234,21 @@ def _reasons(answer: httpx.Response) -> str:
     )
 
 
+def _last_lines(log: Path) -> str:
+    """What the processes said last; their folder goes away with the demo."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-20:])
+
+
 def _files(workflows: Sequence[Path]) -> list[Path]:
+    """The files named, and those of the folders named, or the starter. OptionError names an absent one."""
     files: list[Path] = []
     for path in workflows:
-        files += sorted(path.glob("*.api.json")) if path.is_dir() else [path]
-    return files
+        found = sorted(path.glob("*.api.json")) if path.is_dir() else [path]
+        if not found or not all(file.is_file() for file in found):
+            wanted = "no *.api.json in the folder" if path.is_dir() else "no file"
+            raise OptionError(f"WORKFLOW: there is {wanted} {path}")
+        files += found
+    return files or [STARTER]
 
 
 def _options(environment: Mapping[str, str], folder: Path) -> Options:

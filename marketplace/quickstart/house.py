@@ -61,14 +61,15 @@ class House:
         return self._stores.started
 
     def prepare(self) -> None:
-        """Start the stores, bring the tables up to date, seed the demo class and enrol the agents, once."""
+        """Start the stores, bring the tables up to date, make the demo class and its agents ready."""
         urls = self._stores.start()
         self.environment = {**os.environ, **self._site_settings(), **urls, "PYTHONUNBUFFERED": "1"}
         self.manage("migrate", "--noinput", "--verbosity", "0")
         home = self.options.data_dir / "agents" / self._database_identity()
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not (home / "seeded").exists():
-            self._say("setup", "seeding the demo class")
+        # Again at each start of a database of ours: it opens a session when the last one is over.
+        if not self.options.database_url or not (home / "seeded").exists():
+            self._say("setup", "making the demo class ready")
             self.manage("seed_demo")
             (home / "seeded").touch()
         self.agents = [self._enrolled(home / name, vram_gib) for name, vram_gib in self._wanted_agents()]
@@ -193,7 +194,7 @@ class House:
                 "SELECT system_identifier, (SELECT oid FROM pg_database WHERE datname = current_database())"
                 " FROM pg_control_system()"
             ).fetchone()
-        assert row is not None  # nosec B101: the function always gives one row
+        assert row is not None  # nosec B101
         return f"{row[0]:x}-{row[1]}"
 
 

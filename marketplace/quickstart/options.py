@@ -21,7 +21,7 @@ class Bind:
     @property
     def reach(self) -> str:
         """The address by which this machine itself gets there."""
-        everywhere = self.host in ("0.0.0.0", "::", "")  # nosec B104: compared, not bound
+        everywhere = self.host in ("0.0.0.0", "::", "")  # nosec B104
         return "127.0.0.1" if everywhere else self.host
 
     @property

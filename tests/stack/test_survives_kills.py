@@ -1,11 +1,5 @@
 """Kill -9 of every process of the house during a class: nothing is lost, nothing is paid twice."""
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,11 +10,10 @@ import pytest
 
 from marketplace.web import starters
 from tests.polling import poll
+from tests.stack.conftest import RunningHouse, start_house
 
 pytestmark = pytest.mark.stack
 
-REPOSITORY = Path(__file__).resolve().parent.parent.parent
-OF_THE_TESTS = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "DATA_DIR", "DJANGO_SETTINGS_MODULE")
 VICTIMS = {
     "agent": "gpu_agent --",
     "web": "uvicorn",
@@ -33,42 +26,29 @@ JOBS = 20
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[tuple[psutil.Process, str]]:
-    """The whole site as processes; its runner and its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {name: value for name, value in os.environ.items() if name not in OF_THE_TESTS}
-    environment |= {"DATA_DIR": str(tmp_path), "WEB_BIND": f"127.0.0.1:{port}", "SIMULATOR_SPEED": "10"}
-    with (tmp_path / "house.log").open("w") as log:
-        running = subprocess.Popen(
-            [sys.executable, "-m", "marketplace.quickstart", "run"],
-            cwd=REPOSITORY, env=environment, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
-        try:
-            yield psutil.Process(running.pid), f"http://127.0.0.1:{port}"
-        finally:
-            running.send_signal(signal.SIGINT)
-            running.wait(60)
+def house(tmp_path: Path) -> Iterator[RunningHouse]:
+    """A house slow enough that jobs are in every state while processes die."""
+    running = start_house(tmp_path, speed="2")
+    yield running
+    running.stop()
 
 
-def test_killing_every_process_loses_no_job_and_charges_none_twice(
-    house: tuple[psutil.Process, str],
-) -> None:
-    runner, url = house
-    with httpx.Client(base_url=url, trust_env=False, timeout=20) as student:
-        poll(lambda: _answers(student), seconds=90, what="the site")
+def test_killing_every_process_loses_no_job_and_charges_none_twice(house: RunningHouse) -> None:
+    house.wait_for("Sign in as")
+    with httpx.Client(base_url=house.url, trust_env=False, timeout=20) as student:
         login = {"username": "student", "password": "darkroom-demo"}
         token = _steady(student, "POST", "/api/v1/token", json=login).json()["token"]
         student.headers["Authorization"] = f"Bearer {token}"
         jobs = [_buy(student) for _number in range(JOBS)]
         for words in VICTIMS.values():
-            _kill(runner, words)
-            time.sleep(2)  # the class goes on while the supervisor brings the victim back
+            assert not all(_ended(student, job) for job in jobs), "the class was over before the last kill"
+            _kill_and_wait_for_its_successor(house, words)
         poll(lambda: all(_ended(student, job) for job in jobs), seconds=240, what="every job's end")
         final = [_steady(student, "GET", f"/api/v1/jobs/{job}").json() for job in jobs]
         balance = _steady(student, "GET", "/api/v1/me").json()["balance"]
         lines = _statement(student)
+        proof = house.manage("check_ledger")
+    assert proof.returncode == 0, proof.stderr
     assert [job["status"] for job in final] == ["succeeded"] * JOBS
     assert all(len(job["artifacts"]) == 1 for job in final)
     settled = [line for line in lines if line["kind"] in ("capture", "release")]
@@ -76,13 +56,6 @@ def test_killing_every_process_loses_no_job_and_charges_none_twice(
     assert balance["held_milli"] == 0
     paid = -sum(int(str(line["amount_milli"])) for line in lines if line["kind"] == "capture")
     assert paid == sum(job["captured_milli"] for job in final)
-
-
-def _answers(client: httpx.Client) -> bool:
-    try:
-        return client.get("/health/ready").is_success
-    except httpx.TransportError:
-        return False
 
 
 def _steady(client: httpx.Client, method: str, path: str, **options: object) -> httpx.Response:
@@ -126,10 +99,18 @@ def _statement(student: httpx.Client) -> list[dict[str, object]]:
             return lines
 
 
-def _kill(runner: psutil.Process, words: str) -> None:
-    for child in runner.children(recursive=True):
-        line = " ".join(child.cmdline()) + " --"
-        if words in line and "simulator" not in line:
-            child.kill()
-            return
-    raise AssertionError(f"no process runs {words}")
+def _kill_and_wait_for_its_successor(house: RunningHouse, words: str) -> None:
+    victim = house.child(words)
+    victim.kill()
+    poll(lambda: _successor(house, words, victim), seconds=30, what=f"a new {words}")
+
+
+def _successor(house: RunningHouse, words: str, victim: psutil.Process) -> bool:
+    try:
+        return house.child(words).pid != victim.pid
+    except (
+        StopIteration,
+        psutil.NoSuchProcess,
+        psutil.ZombieProcess,
+    ):  # none yet, or somebody left meanwhile
+        return False
