@@ -21,7 +21,7 @@ PROTOCOL_VERSION = 1
 DELIVERY_FUNCTION = "gpu_agent.worker.take_delivery"
 HEARTBEAT_SECONDS = 5
 LEASE_SECONDS = 30
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+MAX_MESSAGE_BYTES = 32 * 1024 * 1024  # /object_info with hundreds of custom nodes takes several MB
 
 
 class MalformedMessage(ValueError):

@@ -144,6 +144,8 @@ def _as_refusal(error: Exception) -> _Refusal:
             return _Refusal(409, "definitions_wanted", str(error), "node_definitions")
         case dispatch.Superseded():
             return _Refusal(409, "superseded", "This attempt is not in this agent's hands any more.")
+        case settlement.ArtifactMissing():
+            return _Refusal(409, "artifact_missing", str(error), "artifacts")
         case OperationalError() | InterfaceError():
             log.warning("agent_api.database_away", fault=type(error).__name__)
             return _Refusal(503, "unavailable", "The database cannot be reached; try again.")

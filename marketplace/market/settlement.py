@@ -45,6 +45,13 @@ _KNOWN = ReportAnswer(accepted=True, reason="Known already.")
 _APPLIED = ReportAnswer(accepted=True)
 
 
+class ArtifactMissing(LookupError):
+    """A finish names an output that is not stored. Nothing was applied: store it and report again."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The output {name} was not stored.")
+
+
 @dataclass(frozen=True, slots=True)
 class JobFinding:
     """Something wrong between jobs and the ledger."""
@@ -55,7 +62,7 @@ class JobFinding:
 
 
 def report(agent: Agent, words: Report) -> ReportAnswer:
-    """Apply one report of an attempt; tells whether the agent may go on."""
+    """Apply one report of an attempt; tells whether the agent may go on. Raises `ArtifactMissing`."""
     if words.timeline != fleet.timeline():
         return ReportAnswer(accepted=False, reason="The site was restored since.")
     with transaction.atomic():
@@ -261,8 +268,7 @@ def _succeed(agent: Agent, job: Job, attempt: Attempt, refs: Iterable[ArtifactRe
     named = list(dict.fromkeys((ref.sha256, ref.name) for ref in refs))
     missing = [name for digest, name in named if (digest, name) not in stored]
     if missing:
-        _try_again(job, fence, f"An output was not stored: {missing[0]}", counted=True)
-        return
+        raise ArtifactMissing(missing[0])
     captured_milli = charges.captured(job, charged_ms)
     step = lifecycle.succeed(
         job.pk, fence, captured_milli=captured_milli, charged_ms=charged_ms, simulated=agent.simulated

@@ -1,5 +1,6 @@
 """The agent API: every message, and every way to be refused."""
 
+import dataclasses
 import json
 from typing import Any
 
@@ -15,7 +16,7 @@ from gpu_agent.protocol.messages import (
     ReportAnswer,
     Welcome,
 )
-from gpu_agent.protocol.phases import Phase
+from gpu_agent.protocol.phases import Outcome, Phase
 from jobs.models import Attempt
 from marketplace.fleet import acl, registry
 from marketplace.fleet.models import Agent, Installation
@@ -165,3 +166,14 @@ def test_while_redis_is_away_the_handshake_is_put_off(
     answer = say(voice, "handshake", HELLO)
     assert (answer.status_code, Refused.from_json(answer.content).code) == (503, "unavailable")
     assert answer["Retry-After"]
+
+
+def test_a_finish_without_its_outputs_asks_for_them(voice: APIClient, agent: Agent, attempt: Attempt) -> None:
+    words = make.AgentVoice(agent, attempt)
+    (stored,) = words.stored(1)
+    lost = dataclasses.replace(stored, sha256="f" * 64)
+    finish = words.words(Phase.FINISHED, outcome=Outcome.SUCCEEDED, artifacts=(lost,))
+    answer = say(voice, "reports", finish.to_json())
+    assert (answer.status_code, Refused.from_json(answer.content).code) == (409, "artifact_missing")
+    attempt.refresh_from_db()
+    assert attempt.outcome == ""

@@ -81,12 +81,13 @@ def test_outputs_become_visible_in_their_order_and_want_thumbnails(voice: AgentV
     assert set(Chore.objects.values_list("kind", "subject")) == {("thumbnail", str(r.pk)) for r in rows}
 
 
-def test_a_success_whose_outputs_were_never_stored_is_no_success(voice: AgentVoice) -> None:
+def test_a_success_whose_outputs_were_never_stored_changes_nothing_until_they_are(voice: AgentVoice) -> None:
     (stored,) = voice.stored(1)
     missing = dataclasses.replace(stored, sha256="f" * 64)
-    assert voice.finish(Outcome.SUCCEEDED, artifacts=(stored, missing), charged_ms=2000).accepted
+    with pytest.raises(settlement.ArtifactMissing):
+        voice.finish(Outcome.SUCCEEDED, artifacts=(stored, missing), charged_ms=2000)
     job = job_of(voice)
-    assert (job.status, job.infrastructure_tries, job.captured_milli) == ("queued", 1, None)
+    assert (job.status, job.infrastructure_tries, job.captured_milli) == ("assigned", 0, None)
     assert not Artifact.objects.exclude(visible_at=None).exists()
     assert balance(voice) == (750, 250)
 
