@@ -162,7 +162,7 @@ def test_a_supervised_comfyui_that_dies_is_started_again(
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     options = f"--port {port} --folder {tmp_path / 'own'} --speed 20 --any-model --misbehave dies_mid_step"
-    start(
+    process = start(
         COMFYUI_URL=f"http://127.0.0.1:{port}",
         COMFYUI_COMMAND=f"{sys.executable} -m gpu_agent.simulator {options} --misbehave-once",
     )
@@ -172,6 +172,10 @@ def test_a_supervised_comfyui_that_dies_is_started_again(
     poll(lambda: site.heartbeats[-1].comfyui_ready, 30, "ComfyUI was not started again")
     send_by_rq(admin, site.offer(lab.make_spec(2)))
     assert site.finish(2).outcome is Outcome.SUCCEEDED
+    process.terminate()
+    assert process.wait(20) == 0
+    with socket.socket() as gone:
+        assert gone.connect_ex(("127.0.0.1", port)) != 0  # its ComfyUI went with it
 
 
 def test_an_unknown_token_ends_it_saying_so(start: Start) -> None:
