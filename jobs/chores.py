@@ -21,7 +21,10 @@ RUN_FUNCTION = "jobs.chores.run"
 AGAIN_AFTER = timedelta(seconds=15)
 MOST_TRIES = 10
 # Kind → dotted function of one argument, the subject. Named, not imported: a chore's room may be heavy.
-KINDS: Mapping[str, str] = {"thumbnail": "jobs.thumbnails.make"}
+KINDS: Mapping[str, str] = {
+    "thumbnail": "jobs.thumbnails.make",
+    "check_ledger": "marketplace.market.ledger_check.check",
+}
 
 
 class UnknownChore(LookupError):

@@ -13,7 +13,7 @@ from jobs import chores
 from marketplace.fleet import registry as fleet
 from marketplace.loop import leader
 from marketplace.loop.leader import Term
-from marketplace.market import dispatch, settlement
+from marketplace.market import dispatch, ledger_check, settlement
 from marketplace.market.delivery import quick_client
 
 CHORE_SECONDS = 600
@@ -83,6 +83,11 @@ def sweep_holds(_term: Term) -> int:
     return settlement.sweep_holds()
 
 
+def want_proof(_term: Term) -> None:
+    """Ask once a day for the proof of the ledger."""
+    ledger_check.want_nightly()
+
+
 DUTIES = (
     Duty("dispatch", 0, dispatch_jobs),
     Duty("redeliver", 1, deliver_again),
@@ -92,4 +97,5 @@ DUTIES = (
     Duty("lost_agents", 2, mark_lost_agents),
     Duty("redis_users", 2, rebuild_redis_users),
     Duty("sweep_holds", 60, sweep_holds),
+    Duty("ledger_proof", 600, want_proof),
 )
