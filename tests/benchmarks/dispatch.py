@@ -164,7 +164,3 @@ def _rate(turn: Callable[[int], None]) -> float:
     for thread in threads:
         thread.join()
     return sum(counts) / (time.perf_counter() - began)
-
-
-if __name__ == "__main__":
-    whole_house.print_result(measure)

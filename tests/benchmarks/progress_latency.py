@@ -168,10 +168,6 @@ def _silent(name: str, line: str) -> None:
         whole_house._say(name, line)
 
 
-if __name__ == "__main__":
-    whole_house.print_result(measure)
-
-
 def run() -> Iterator[dict[str, Any]]:
     """One line: p95 from an agent's frame to a browser's socket."""
     yield measure()

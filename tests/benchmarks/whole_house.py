@@ -81,11 +81,6 @@ def result(name: str, values: list[float], goal: float) -> dict[str, Any]:
     }
 
 
-def print_result(measure: Callable[[], dict[str, Any]]) -> None:
-    """Print one benchmark's line."""
-    print(json.dumps(measure()), flush=True)
-
-
 async def _run_jobs(house: House, jobs: int) -> list[Timing]:
     async with httpx.AsyncClient(base_url=house.options.web.url, trust_env=False, timeout=30) as client:
         await _until(lambda: _ready(client), "the site")
