@@ -18,7 +18,7 @@ def _open_or_close_admin(instance: Enrolment, raw: bool = False, **kwargs: Any) 
     if raw:
         return
     teaches = Enrolment.objects.filter(user=instance.user_id, role__in=TEACHING_ROLES).exists()
-    # A superuser's right is nobody's to take.
-    User.objects.filter(pk=instance.user_id, is_superuser=False).exclude(is_staff=teaches).update(
-        is_staff=teaches
-    )
+    user = instance.user
+    if not user.is_superuser:  # a superuser's right is nobody's to take
+        User.objects.filter(pk=user.pk).exclude(is_staff=teaches).update(is_staff=teaches)
+        user.is_staff = teaches  # or a later save of this object would undo it
