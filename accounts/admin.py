@@ -15,6 +15,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 
 from accounts import access, admin_pages, audit
 from accounts.admin_scope import ReadOnly, TaughtWorkshops, WorkshopScoped, person
+from accounts.ledger import admin_pages as ledger_pages
 from accounts.models import ApiToken, AuditRow, ClassSession, Enrolment, User, Workshop
 
 admin.site.unregister(Group)  # rights come from enrolments
@@ -51,15 +52,22 @@ class WorkshopAdmin(WorkshopScoped):
     list_display = ["name", "slug", "seats", "policy", "ends_at", "closed_at"]
     search_fields = ["name", "slug"]
     readonly_fields = ["created_at"]
-    actions_detail = ["grant_credits", "import_roster"]
+    actions_detail = ["grant_credits", "import_roster", "issue_credits"]
 
     @action(description=_("Grant credits"), url_path="grant", permissions=["change"])  # type: ignore[untyped-decorator]
     def grant_credits(self, request: HttpRequest, object_id: int) -> HttpResponse:
         return admin_pages.grant(self.admin_site, request, self._workshop(request, object_id))
 
+    @action(description=_("Issue credits"), url_path="issue", permissions=["issue"])  # type: ignore[untyped-decorator]
+    def issue_credits(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        return ledger_pages.issue(self.admin_site, request, self._workshop(request, object_id))
+
     @action(description=_("Import roster"), url_path="roster", permissions=["change"])  # type: ignore[untyped-decorator]
     def import_roster(self, request: HttpRequest, object_id: int) -> HttpResponse:
         return admin_pages.roster_import(self.admin_site, request, self._workshop(request, object_id))
+
+    def has_issue_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return object_id is not None and access.may_issue(person(request), int(object_id))
 
     def get_urls(self) -> list[URLPattern]:
         batch = path(

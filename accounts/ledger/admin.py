@@ -3,13 +3,17 @@
 from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
+from unfold.decorators import action
 
-from accounts.admin_scope import ReadOnly, TaughtWorkshops
+from accounts import access
+from accounts.admin_scope import ReadOnly, TaughtWorkshops, person
+from accounts.ledger import admin_pages
 from accounts.ledger.credits import format_credits
 from accounts.ledger.models import GrantBatch, Hold, LedgerAccount, LedgerTransaction
 
@@ -74,6 +78,31 @@ class LedgerTransactionAdmin(_Amounts):
     search_fields = ["key", "subject", "reason", "account__user__username"]
     ordering = ["-created_at", "-seq"]
     show_full_result_count = False
+
+    actions_detail = ["refund", "take_back"]
+
+    @action(description=_("Refund"), url_path="refund", permissions=["refund"])  # type: ignore[untyped-decorator]
+    def refund(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return admin_pages.refund(self.admin_site, request, self._row(request, object_id))
+
+    @action(description=_("Take back"), url_path="take-back", permissions=["undo"])  # type: ignore[untyped-decorator]
+    def take_back(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return admin_pages.take_back(self.admin_site, request, self._row(request, object_id))
+
+    def has_refund_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        """Of a capture in a workshop the user teaches."""
+        return self.get_queryset(request).filter(pk=object_id, kind="capture").exists()
+
+    def has_undo_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        """Of a grant that nobody took back, by who may issue."""
+        row = self.get_queryset(request).filter(pk=object_id, kind="grant").first()
+        if row is None or row.referred_by.filter(kind="undo").exists():
+            return False
+        return access.may_issue(person(request), row.account.workshop_id)
+
+    def _row(self, request: HttpRequest, object_id: str) -> LedgerTransaction:
+        row: LedgerTransaction = get_object_or_404(self.get_queryset(request), pk=object_id)
+        return row
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         return lookup == "account__id__exact" or bool(super().lookup_allowed(lookup, value, request))

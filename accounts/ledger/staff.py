@@ -5,7 +5,7 @@ right to issue gives credits to themself.
 """
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from django.db import transaction
@@ -94,6 +94,27 @@ def issue(
     return audited("credits.issue", f"account:{account_id}", actor, workshop, reason, act, facts)
 
 
+def take_back(*, actor: User, grant_key: uuid.UUID, reason: str) -> int:
+    """Undo an issue as far as it is unspent, once; milli-credits that came back. REFUSALS."""
+    given = (
+        LedgerTransaction.objects.filter(pk=grant_key, kind="grant")
+        .select_related("account__workshop")
+        .first()
+    )
+    if given is None or given.account.workshop is None:
+        raise posting.NotRefundable("there is no such grant to undo")
+    workshop = given.account.workshop
+
+    def act() -> int:
+        require_issuer(actor, workshop)
+        require_reason(reason)
+        key = posting.key_for(grant_key, "take-back")
+        return posting.undo(grant_key=grant_key, key=key, reason=reason, actor_id=actor.pk)[1]
+
+    facts = {"grant": str(grant_key)}
+    return audited("credits.undo", f"account:{given.account_id}", actor, workshop, reason, act, facts)
+
+
 def fund(
     *,
     actor: User,
@@ -175,7 +196,7 @@ def audited(
     workshop: Workshop,
     reason: str,
     act: Callable[[], Answer],
-    facts: dict[str, object],
+    facts: Mapping[str, object],
 ) -> Answer:
     """Run `act` in one transaction with its audit row; a refusal leaves nothing but a row that names it."""
     try:
