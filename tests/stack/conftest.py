@@ -1,5 +1,6 @@
 """The whole site as processes, the way `make run` starts it."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -37,8 +38,12 @@ class RunningHouse:
 
     def child(self, words: str) -> psutil.Process:
         """The process below the runner whose command line has these words; simulators don't count."""
-        lines = {child: " ".join(child.cmdline()) + " --" for child in self.runner.children(recursive=True)}
-        return next(child for child, line in lines.items() if words in line and "simulator" not in line)
+        for child in self.runner.children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):  # PostgreSQL's children come and go
+                line = " ".join(child.cmdline()) + " --"
+                if words in line and "simulator" not in line:
+                    return child
+        raise LookupError(f"no process runs {words}")
 
     def manage(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a management command of this house, with the environment of its market loop."""

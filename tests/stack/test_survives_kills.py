@@ -108,9 +108,5 @@ def _kill_and_wait_for_its_successor(house: RunningHouse, words: str) -> None:
 def _successor(house: RunningHouse, words: str, victim: psutil.Process) -> bool:
     try:
         return house.child(words).pid != victim.pid
-    except (
-        StopIteration,
-        psutil.NoSuchProcess,
-        psutil.ZombieProcess,
-    ):  # none yet, or somebody left meanwhile
+    except LookupError:  # none yet
         return False
