@@ -1,5 +1,6 @@
 """The demo class: a workshop with people, credits and an open session, for a newcomer's first picture."""
 
+import uuid
 from datetime import timedelta
 
 from django.contrib.auth.hashers import make_password
@@ -15,6 +16,8 @@ WORKSHOP_SLUG, WORKSHOP_NAME = "demo", "Moving Image Lab"
 STUDENTS = ("student", *(f"student{number}" for number in range(2, 21)))
 SESSION_LENGTH = timedelta(hours=8)
 GIFT_MILLI = 100_000
+POOL_MILLI = 2_000_000
+DEMO_KEYS = uuid.UUID("5b0c5d1e-52f7-4a57-9a4b-0d5f6f6d7c11")  # scopes keys that are no user's
 # Twenty allowances of 10 credits an hour buy 80 % of one reference GPU.
 MILLI_PER_GPU_SECOND = 70
 
@@ -41,6 +44,13 @@ def seed() -> Workshop:
             reference="gift",
             reason="Welcome to the demo class",
         )
+    posting.grant(
+        account_id=posting.pool_account(workshop),
+        amount_milli=POOL_MILLI,
+        key=key_for(DEMO_KEYS, workshop.slug, "pool"),
+        reference="gift",
+        reason="For the instructor to grant from",
+    )
     _person(workshop, INSTRUCTOR, Enrolment.Role.INSTRUCTOR, password)
     _person(workshop, ORGANIZER, Enrolment.Role.ORGANIZER, password, superuser=True)
     return workshop

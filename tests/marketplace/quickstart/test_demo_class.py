@@ -21,6 +21,8 @@ def test_seeding_twice_changes_nothing_the_second_time() -> None:
     assert balances.balance(posting.member_account(student, workshop)) == before
     assert before.available_milli == demo_class.GIFT_MILLI + workshop.allowance_milli_per_hour
     assert (User.objects.count(), ClassSession.objects.count()) == (22, 1)
+    pool = balances.balance(posting.pool_account(workshop))
+    assert pool.available_milli == demo_class.POOL_MILLI  # the instructor can grant at once
     assert not audit.findings()
 
 
