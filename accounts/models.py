@@ -68,7 +68,7 @@ class Workshop(models.Model):
     name = models.CharField(max_length=120)
     timezone = models.CharField(max_length=60, default="UTC")
     seats = models.PositiveIntegerField(default=20)
-    policy = models.CharField(max_length=20, choices=Policy.choices, default=Policy.FIFO)
+    policy = models.CharField(max_length=20, choices=Policy.choices, default=Policy.FAIR_SHARE)
     fairness_phi = models.FloatField(default=0, validators=[MinValueValidator(0), MaxValueValidator(60)])
     allowance_milli_per_hour = models.PositiveBigIntegerField(default=10_000)
     allowance_cap_milli = models.PositiveBigIntegerField(null=True, blank=True)
@@ -78,6 +78,12 @@ class Workshop(models.Model):
         default=20, help_text=_("Base price of one reference GPU-second, in milli-credits.")
     )
     allowed_node_types = models.JSONField(default=list, blank=True)
+    commercial_licences_only = models.BooleanField(
+        default=False, help_text=_("Refuse models whose licences don't allow commercial use.")
+    )
+    bids_frozen = models.BooleanField(
+        default=False, help_text=_("Nobody may raise, lower or withdraw a bid.")
+    )
     paused_reason = models.CharField(
         max_length=200, blank=True, help_text=_("Set: nothing new starts; students read this.")
     )
@@ -131,6 +137,13 @@ class ClassSession(models.Model):
     opens_at = models.DateTimeField()
     closes_at = models.DateTimeField()
     state = models.CharField(max_length=12, choices=State.choices, default=State.REHEARSAL)
+    state_since = models.DateTimeField(db_default=MarketNow(), editable=False)
+    grace_seconds = models.PositiveIntegerField(
+        default=600, help_text=_("How long running jobs may go on after closing.")
+    )
+    base_milli_per_gpu_second = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text=_("This session's base price; blank: the workshop's.")
+    )
 
     class Meta:
         ordering = ["opens_at"]

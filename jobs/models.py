@@ -46,6 +46,44 @@ class FailureCause(models.TextChoices):
 NEXT_NUMBER = Func(Value("jobs_job_number"), function="nextval", output_field=models.BigIntegerField())
 
 
+class Template(models.Model):
+    """A workflow with chosen inputs exposed as a form."""
+
+    workshop = models.ForeignKey(Workshop, on_delete=models.PROTECT, related_name="templates")
+    slug = models.SlugField(max_length=80)
+    version = models.PositiveIntegerField(default=1)
+    name = models.CharField(max_length=120)
+    description = models.CharField(max_length=500, blank=True)
+    job_type = models.CharField(max_length=40, default="comfyui")
+    category = models.CharField(max_length=40, blank=True, help_text=_("Text to image, upscale …"))
+    source = models.CharField(
+        max_length=120, blank=True, help_text=_("starter:…, official:… or blank for the workshop's own.")
+    )
+    payload = models.JSONField(help_text=_("In the API format."))
+    form = models.JSONField(default=list, help_text=_("Exposed inputs: [{node, field, label, …}]."))
+    model_files = models.JSONField(
+        default=list, help_text=_("[{folder, name, size_bytes, licence, commercial, url}] it needs.")
+    )
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    published_at = models.DateTimeField(null=True, blank=True)
+    withdrawn_at = models.DateTimeField(null=True, blank=True)
+    paused_reason = models.CharField(
+        max_length=200, blank=True, help_text=_("Set: its jobs wait; students read this.")
+    )
+    created_at = models.DateTimeField(db_default=MarketNow(), editable=False)
+
+    class Meta:
+        ordering = ["name", "version"]
+        constraints = [
+            models.UniqueConstraint(fields=["workshop", "slug", "version"], name="template_version_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} v{self.version}"
+
+
 class Job(models.Model):
     """One thing a user asked for and is charged at most once for."""
 
@@ -63,6 +101,13 @@ class Job(models.Model):
         default=dict, help_text=_("Node id → {title, seconds, loader, sampler} from the quote.")
     )
     summary = models.CharField(max_length=200, blank=True)
+    template = models.ForeignKey(
+        Template, on_delete=models.PROTECT, null=True, blank=True, related_name="jobs"
+    )
+    form_values = models.JSONField(default=dict, help_text=_("What its owner chose in the template's form."))
+    graph_sha256 = models.CharField(
+        max_length=64, blank=True, help_text=_("Of the checked payload: the same graph again is recognised.")
+    )
 
     status = models.CharField(max_length=12, choices=Status.choices, default=Status.QUEUED)
     cause = models.CharField(max_length=20, choices=FailureCause.choices, blank=True)
@@ -72,6 +117,18 @@ class Job(models.Model):
 
     queue_class = models.SmallIntegerField(default=1, help_text=_("0 demos, 1 students, 2 unpaid …"))
     queue_key_ms = models.BigIntegerField(default=0)
+    bid = models.SmallIntegerField(
+        default=1, help_text=_("Most its owner pays, as a multiple of the base price.")
+    )
+    unpaid = models.BooleanField(default=False, help_text=_("Its owner is out of credits; it holds nothing."))
+    demo = models.BooleanField(default=False, help_text=_("An instructor's, paid by the workshop's purse."))
+    clearing_multiplier = models.FloatField(
+        null=True, blank=True, help_text=_("Multiple of the base price it pays, set when it is assigned.")
+    )
+    clearing_reason = models.CharField(max_length=300, blank=True, help_text=_("Why that multiple."))
+    pinned_agent_id = models.CharField(
+        max_length=32, blank=True, help_text=_("Staff moved it there: no other agent takes it.")
+    )
     vram_class = models.SmallIntegerField(default=0, help_text=_("GiB needed, rounded up to a class."))
     vram_bytes = models.BigIntegerField(default=0)
     model_key = models.CharField(max_length=200, blank=True)
@@ -88,6 +145,9 @@ class Job(models.Model):
     held_milli = models.BigIntegerField(default=0)
     captured_milli = models.BigIntegerField(null=True, blank=True)
     charged_ms = models.BigIntegerField(default=0, help_text=_("Reference GPU time of the last attempt."))
+    bought_milli = models.BigIntegerField(
+        null=True, blank=True, help_text=_("Paid afterwards for what a failed job did produce.")
+    )
 
     infrastructure_tries = models.SmallIntegerField(default=0)
     attempt_count = models.SmallIntegerField(default=0)
@@ -263,30 +323,6 @@ class Upload(models.Model):
 
     def __str__(self) -> str:
         return self.name
-
-
-class Template(models.Model):
-    """A workflow with chosen inputs exposed as a form."""
-
-    workshop = models.ForeignKey(Workshop, on_delete=models.PROTECT, related_name="templates")
-    slug = models.SlugField(max_length=80)
-    version = models.PositiveIntegerField(default=1)
-    name = models.CharField(max_length=120)
-    description = models.CharField(max_length=500, blank=True)
-    job_type = models.CharField(max_length=40, default="comfyui")
-    payload = models.JSONField()
-    form = models.JSONField(default=list, help_text=_("Exposed inputs: [{node, field, label, …}]."))
-    published_at = models.DateTimeField(null=True, blank=True)
-    created_at = models.DateTimeField(db_default=MarketNow(), editable=False)
-
-    class Meta:
-        ordering = ["name", "version"]
-        constraints = [
-            models.UniqueConstraint(fields=["workshop", "slug", "version"], name="template_version_once")
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.name} v{self.version}"
 
 
 class Chore(models.Model):

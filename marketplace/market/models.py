@@ -1,4 +1,4 @@
-"""Quotes, leases and the loop's leadership. Bids, rates and calibration join with their issues."""
+"""Quotes, sweeps, orders, bids, leases and the loop's leadership."""
 
 import uuid
 
@@ -8,8 +8,25 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.clock import MarketNow
 from accounts.models import Workshop
-from jobs.models import Attempt, Job
+from jobs.models import Attempt, Job, Template
 from marketplace.fleet.models import Agent
+
+
+class Sweep(models.Model):
+    """Jobs ordered together: a small grid over fields of one template."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    workshop = models.ForeignKey(Workshop, on_delete=models.PROTECT, related_name="sweeps")
+    student = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="sweeps")
+    template = models.ForeignKey(Template, on_delete=models.PROTECT, related_name="sweeps")
+    grid = models.JSONField(help_text=_("Field name → the values it takes."))
+    created_at = models.DateTimeField(db_default=MarketNow(), editable=False)
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"sweep of {self.template}"
 
 
 class Quote(models.Model):
@@ -37,6 +54,15 @@ class Quote(models.Model):
     model_key = models.CharField(max_length=200, blank=True)
     model_class = models.CharField(max_length=40, blank=True)
     model_files = models.JSONField(default=list)
+    template = models.ForeignKey(
+        Template, on_delete=models.PROTECT, null=True, blank=True, related_name="quotes"
+    )
+    form_values = models.JSONField(default=dict)
+    sweep = models.ForeignKey(Sweep, on_delete=models.PROTECT, null=True, blank=True, related_name="quotes")
+    hints = models.JSONField(default=list, help_text=_("[{words, saved_milli, changes}]: cheaper if …"))
+    requirements = models.JSONField(
+        default=list, help_text=_("[{folder, name, size_bytes, licence, commercial}] of its models.")
+    )
     node_types = models.JSONField(default=list)
     expires_at = models.DateTimeField()
     created_at = models.DateTimeField(db_default=MarketNow(), editable=False)
@@ -65,6 +91,21 @@ class Order(models.Model):
 
     def __str__(self) -> str:
         return f"order of {self.job_id}"
+
+
+class Bid(models.Model):
+    """One bid on a job, kept when it is raised, lowered or withdrawn: the newest counts."""
+
+    job = models.ForeignKey(Job, on_delete=models.PROTECT, related_name="bids")
+    multiple = models.SmallIntegerField(help_text=_("Of the base price."))
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    at = models.DateTimeField(db_default=MarketNow(), editable=False)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.multiple}× on {self.job_id}"
 
 
 class Lease(models.Model):

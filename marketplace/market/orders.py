@@ -1,32 +1,27 @@
 """Quotes and orders: the doors through which a student's wish becomes a price, a hold and a job."""
 
 import uuid
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
-from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 
 from accounts import access, clock
 from accounts.ledger import posting
 from accounts.ledger.posting import InsufficientCredits, KeyConflict, key_for
-from accounts.models import User, Workshop
-from gpu_agent.protocol.messages import Command, CommandKind, NodeWork
+from accounts.models import User
+from gpu_agent.protocol.messages import Command, CommandKind
 from jobs import lifecycle
-from jobs.job_types import registry as job_types
-from jobs.job_types.base import Checked, Demand, Refusal, Surroundings, UploadedFile, stored_name
-from jobs.models import TERMINAL, WAITING, Attempt, Job, Status, Upload
-from marketplace.fleet import registry as fleet
+from jobs.job_types.base import Refusal
+from jobs.models import TERMINAL, WAITING, Attempt, Job, Status
 from marketplace.live import publish
 from marketplace.market import charges, matching, settlement
 from marketplace.market.announce import announce, wake
 from marketplace.market.models import Lease, Order, Quote
 from marketplace.market.policies import registry as policies
 from marketplace.market.policies.base import JobFacts, StudentFacts
-from marketplace.pricing import quote as pricing
-from marketplace.pricing.rates import Rate
+from marketplace.market.quoting import NoAgentYet, NotAllowed, WorkshopClosed, must_be_open, quote
 
 __all__ = [
     "BadBid",
@@ -49,21 +44,7 @@ __all__ = [
 
 log = structlog.get_logger(__name__)
 BIDS = (1,)  # the market policy's ladder joins with it
-RATE_VERSION = 1  # of the workshop's price; rises when rates become rows
 LONGEST_KEY = 200
-LONGEST_TITLE = 200
-
-
-class NotAllowed(PermissionError):
-    """This user may not do that here."""
-
-
-class WorkshopClosed(Exception):
-    """The workshop is closed: nothing more is taken."""
-
-
-class NoAgentYet(Exception):
-    """No agent has ever said what it can run, so nothing can be checked or priced."""
 
 
 class QuoteUnknown(LookupError):
@@ -107,47 +88,6 @@ class CancelResult:
     captured_milli: int
     returned_milli: int
     pending: bool
-
-
-def quote(
-    student: User, workshop: Workshop, body: bytes, *, title: str = "", job_type: str = "comfyui"
-) -> Quote:
-    """Check and price a submission; stored with its expiry.
-
-    Raises Refusal with all that is wrong, NoAgentYet, NotAllowed, WorkshopClosed, UnknownJobType.
-    """
-    _must_be_open(student, workshop)
-    kind = job_types.get(job_type)
-    payload = kind.parse(body)
-    around = _surroundings(student, workshop)
-    checked = kind.check(payload, around)
-    demand = kind.demand(checked)
-    priced = pricing.price(demand, Rate(RATE_VERSION, workshop.milli_per_gpu_second))
-    return Quote.objects.create(
-        workshop=workshop,
-        student=student,
-        title=_title(title, demand),
-        job_type=job_type,
-        payload=checked.payload,
-        inputs=[_input(one) for one in checked.inputs],
-        nodes=_nodes(checked, demand),
-        summary=demand.summary[:200],
-        lines=[asdict(line) for line in priced.lines],
-        quote_milli=priced.quote_milli,
-        ceiling_milli=priced.ceiling_milli,
-        milli_per_gpu_second=workshop.milli_per_gpu_second,
-        rate_version=priced.rate_version,
-        gpu_seconds=demand.gpu_seconds,
-        loading_seconds=demand.loading_seconds,
-        seconds_p50=priced.seconds_p50,
-        seconds_p90=priced.seconds_p90,
-        vram_bytes=demand.vram_bytes,
-        model_key=demand.model_key[:200],
-        model_class=demand.model_class[:40],
-        model_files=[list(one) for one in checked.model_files],
-        node_types=list(checked.node_types),
-        expires_at=clock.now() + timedelta(seconds=settings.QUOTE_LIFETIME_SECONDS),
-    )
 
 
 def place(student: User, quote_id: uuid.UUID | str, *, key: str | None = None, bid: int = 1) -> Job:
@@ -205,66 +145,6 @@ def cancel_preview(job: Job) -> tuple[int, int]:
     return used_milli, job.held_milli - used_milli
 
 
-# --- quoting -------------------------------------------------------------------------------------
-
-
-def _must_be_open(student: User, workshop: Workshop) -> None:
-    if workshop.closed_at is not None:
-        raise WorkshopClosed(f"{workshop.name} is closed.")
-    if not access.may_submit(student, workshop):
-        raise NotAllowed(f"You are not enrolled in {workshop.name}.")
-
-
-def _surroundings(student: User, workshop: Workshop) -> Surroundings:
-    around = fleet.surroundings(workshop)
-    if not around.node_definitions:
-        raise NoAgentYet("No GPU has been connected yet, so nothing can be checked or priced.")
-    return Surroundings(
-        node_definitions=around.node_definitions,
-        models=around.models,
-        any_model=around.any_model,
-        uploads=_uploads(student, workshop),
-        allowed_node_types=around.allowed_node_types,
-        limits=around.limits,
-    )
-
-
-def _uploads(student: User, workshop: Workshop) -> Mapping[str, UploadedFile]:
-    rows = Upload.objects.filter(owner=student, workshop=workshop)
-    return {
-        row.name: UploadedFile(row.sha256, row.name, row.size_bytes, row.width, row.height, row.frames)
-        for row in rows
-    }
-
-
-def _input(upload: UploadedFile) -> dict[str, object]:
-    return {
-        "sha256": upload.sha256,
-        "name": stored_name(upload),
-        "size_bytes": upload.size_bytes,
-        "title": upload.name,
-    }
-
-
-def _nodes(checked: Checked, demand: Demand) -> dict[str, dict[str, object]]:
-    """What the agent is told of each node: lines of one node add up."""
-    nodes: dict[str, NodeWork] = {}
-    for line in demand.lines:
-        known = nodes.get(line.node)
-        nodes[line.node] = NodeWork(
-            title=checked.titles.get(line.node, line.node_type),
-            seconds=line.gpu_seconds + (known.seconds if known else 0.0),
-            loader=line.loader if known is None else line.loader and known.loader,
-            sampler=line.sampler or (known.sampler if known else False),
-        )
-    return {node: work.to_dict() for node, work in nodes.items()}
-
-
-def _title(title: str, demand: Demand) -> str:
-    words = " ".join(title.split()) or demand.summary or "Untitled"
-    return words[:LONGEST_TITLE]
-
-
 # --- ordering ------------------------------------------------------------------------------------
 
 
@@ -277,7 +157,7 @@ def _place(student: User, quote_id: uuid.UUID | str, order_key: uuid.UUID, bid: 
     spent = Order.objects.filter(quote=row).select_related("job").first()
     if spent is not None:
         raise QuoteSpent(spent.job)
-    _must_be_open(student, row.workshop)
+    must_be_open(student, row.workshop)
     now = clock.now()
     if row.expires_at <= now:
         raise QuoteExpired(row)
@@ -340,6 +220,9 @@ def _new_job(row: Quote, now: datetime, bid: int) -> Job:
         inputs=row.inputs,
         nodes=row.nodes,
         summary=row.summary,
+        template=row.template,
+        form_values=row.form_values,
+        bid=bid,
         queue_class=queue_class,
         queue_key_ms=queue_key_ms,
         vram_class=matching.vram_class(row.vram_bytes),

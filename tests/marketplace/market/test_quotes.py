@@ -8,7 +8,7 @@ from accounts.clock import now
 from jobs.job_types.base import Refusal
 from jobs.job_types.registry import UnknownJobType
 from jobs.models import Upload
-from marketplace.market import orders
+from marketplace.market import orders, quoting
 from marketplace.market.models import Quote
 from tests.factories.jobs import a_quote, a_student, a_workshop, an_agent
 
@@ -81,5 +81,5 @@ def test_only_ones_own_files_of_this_workshop_are_at_hand() -> None:
             owner=owner, workshop=place, sha256=f"{owner.pk}{place.pk}".ljust(64, "0"), name="cat.png",
             media_type="image/png", size_bytes=3,
         )  # fmt: skip
-    found = orders._uploads(mine, workshop)
+    found = quoting._uploads(mine, workshop)
     assert found["cat.png"].sha256 == f"{mine.pk}{workshop.pk}".ljust(64, "0")

@@ -1,0 +1,170 @@
+"""Quotes: a submission is checked, priced and stored with its expiry."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import timedelta
+
+from django.conf import settings
+
+from accounts import access, clock
+from accounts.models import User, Workshop
+from gpu_agent.protocol.messages import NodeWork
+from jobs.job_types import registry as job_types
+from jobs.job_types.base import Checked, Demand, Surroundings, UploadedFile, stored_name
+from jobs.models import Template, Upload
+from marketplace.fleet import registry as fleet
+from marketplace.market.models import Quote, Sweep
+from marketplace.pricing import quote as pricing
+from marketplace.pricing.rates import Rate
+
+RATE_VERSION = 1  # of the workshop's price; rises when rates become rows
+LONGEST_TITLE = 200
+
+
+class NotAllowed(PermissionError):
+    """This user may not do that here."""
+
+
+class WorkshopClosed(Exception):
+    """The workshop is closed: nothing more is taken."""
+
+
+class NoAgentYet(Exception):
+    """No agent has ever said what it can run, so nothing can be checked or priced."""
+
+
+def quote(
+    student: User,
+    workshop: Workshop,
+    body: bytes,
+    *,
+    title: str = "",
+    job_type: str = "comfyui",
+    template: Template | None = None,
+    form_values: Mapping[str, object] | None = None,
+    sweep: Sweep | None = None,
+) -> Quote:
+    """Check and price a submission; stored with its expiry.
+
+    `body` is what runs; `template` and `form_values` say where it came from. Raises Refusal with all that is
+    wrong, NoAgentYet, NotAllowed, WorkshopClosed, UnknownJobType.
+    """
+    row = prepare(
+        student,
+        workshop,
+        body,
+        title=title,
+        job_type=job_type,
+        template=template,
+        form_values=form_values,
+        sweep=sweep,
+    )
+    row.save(force_insert=True)
+    return row
+
+
+def prepare(
+    student: User,
+    workshop: Workshop,
+    body: bytes,
+    *,
+    title: str = "",
+    job_type: str = "comfyui",
+    template: Template | None = None,
+    form_values: Mapping[str, object] | None = None,
+    sweep: Sweep | None = None,
+) -> Quote:
+    """The same quote, not stored: what a form shows while its values change. Raises as `quote`."""
+    must_be_open(student, workshop)
+    kind = job_types.get(job_type)
+    payload = kind.parse(body)
+    around = _surroundings(student, workshop)
+    checked = kind.check(payload, around)
+    demand = kind.demand(checked)
+    priced = pricing.price(demand, Rate(RATE_VERSION, workshop.milli_per_gpu_second))
+    return Quote(
+        workshop=workshop,
+        student=student,
+        title=_title(title, demand),
+        job_type=job_type,
+        payload=checked.payload,
+        inputs=[_input(one) for one in checked.inputs],
+        nodes=_nodes(checked, demand),
+        summary=demand.summary[:200],
+        lines=[asdict(line) for line in priced.lines],
+        quote_milli=priced.quote_milli,
+        ceiling_milli=priced.ceiling_milli,
+        milli_per_gpu_second=workshop.milli_per_gpu_second,
+        rate_version=priced.rate_version,
+        gpu_seconds=demand.gpu_seconds,
+        loading_seconds=demand.loading_seconds,
+        seconds_p50=priced.seconds_p50,
+        seconds_p90=priced.seconds_p90,
+        vram_bytes=demand.vram_bytes,
+        model_key=demand.model_key[:200],
+        model_class=demand.model_class[:40],
+        model_files=[list(one) for one in checked.model_files],
+        template=template,
+        form_values=dict(form_values or {}),
+        sweep=sweep,
+        node_types=list(checked.node_types),
+        expires_at=clock.now() + timedelta(seconds=settings.QUOTE_LIFETIME_SECONDS),
+    )
+
+
+def must_be_open(student: User, workshop: Workshop) -> None:
+    """Raises WorkshopClosed, NotAllowed."""
+    if workshop.closed_at is not None:
+        raise WorkshopClosed(f"{workshop.name} is closed.")
+    if not access.may_submit(student, workshop):
+        raise NotAllowed(f"You are not enrolled in {workshop.name}.")
+
+
+def _surroundings(student: User, workshop: Workshop) -> Surroundings:
+    around = fleet.surroundings(workshop)
+    if not around.node_definitions:
+        raise NoAgentYet("No GPU has been connected yet, so nothing can be checked or priced.")
+    return Surroundings(
+        node_definitions=around.node_definitions,
+        models=around.models,
+        any_model=around.any_model,
+        uploads=_uploads(student, workshop),
+        allowed_node_types=around.allowed_node_types,
+        limits=around.limits,
+    )
+
+
+def _uploads(student: User, workshop: Workshop) -> Mapping[str, UploadedFile]:
+    rows = Upload.objects.filter(owner=student, workshop=workshop)
+    return {
+        row.name: UploadedFile(row.sha256, row.name, row.size_bytes, row.width, row.height, row.frames)
+        for row in rows
+    }
+
+
+def _input(upload: UploadedFile) -> dict[str, object]:
+    return {
+        "sha256": upload.sha256,
+        "name": stored_name(upload),
+        "size_bytes": upload.size_bytes,
+        "title": upload.name,
+    }
+
+
+def _nodes(checked: Checked, demand: Demand) -> dict[str, dict[str, object]]:
+    """What the agent is told of each node: lines of one node add up."""
+    nodes: dict[str, NodeWork] = {}
+    for line in demand.lines:
+        known = nodes.get(line.node)
+        nodes[line.node] = NodeWork(
+            title=checked.titles.get(line.node, line.node_type),
+            seconds=line.gpu_seconds + (known.seconds if known else 0.0),
+            loader=line.loader if known is None else line.loader and known.loader,
+            sampler=line.sampler or (known.sampler if known else False),
+        )
+    return {node: work.to_dict() for node, work in nodes.items()}
+
+
+def _title(title: str, demand: Demand) -> str:
+    words = " ".join(title.split()) or demand.summary or "Untitled"
+    return words[:LONGEST_TITLE]
