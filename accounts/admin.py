@@ -16,6 +16,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from accounts import access, admin_pages, audit
 from accounts.admin_scope import ReadOnly, TaughtWorkshops, WorkshopScoped, person
 from accounts.ledger import admin_pages as ledger_pages
+from accounts.ledger import pool_pages
 from accounts.models import ApiToken, AuditRow, ClassSession, Enrolment, User, Workshop
 
 admin.site.unregister(Group)  # rights come from enrolments
@@ -52,7 +53,7 @@ class WorkshopAdmin(WorkshopScoped):
     list_display = ["name", "slug", "seats", "policy", "ends_at", "closed_at"]
     search_fields = ["name", "slug"]
     readonly_fields = ["created_at"]
-    actions_detail = ["grant_credits", "import_roster", "issue_credits"]
+    actions_detail = ["grant_credits", "import_roster", "issue_credits", "pools"]
 
     @action(description=_("Grant credits"), url_path="grant", permissions=["change"])  # type: ignore[untyped-decorator]
     def grant_credits(self, request: HttpRequest, object_id: int) -> HttpResponse:
@@ -61,6 +62,10 @@ class WorkshopAdmin(WorkshopScoped):
     @action(description=_("Issue credits"), url_path="issue", permissions=["issue"])  # type: ignore[untyped-decorator]
     def issue_credits(self, request: HttpRequest, object_id: int) -> HttpResponse:
         return ledger_pages.issue(self.admin_site, request, self._workshop(request, object_id))
+
+    @action(description=_("Pools"), url_path="pools", permissions=["change"])  # type: ignore[untyped-decorator]
+    def pools(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        return pool_pages.pools(self.admin_site, request, self._workshop(request, object_id))
 
     @action(description=_("Import roster"), url_path="roster", permissions=["change"])  # type: ignore[untyped-decorator]
     def import_roster(self, request: HttpRequest, object_id: int) -> HttpResponse:

@@ -3,7 +3,6 @@
 import base64
 import binascii
 import uuid
-from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -21,94 +20,38 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from accounts import access, roster
+from accounts import granting, roster
 from accounts.admin_scope import person
 from accounts.ledger import bulk, credits
-from accounts.models import Enrolment, User, Workshop
-
-EVERYBODY, SOME = "all", "some"
+from accounts.models import Workshop
 
 
-class GrantForm(forms.Form):
-    """Whom, how much, from where, why."""
+class AdminGrantForm(granting.GrantForm):
+    """The form in the admin's clothes."""
 
-    amount = forms.CharField(label=_("Credits for each"), widget=UnfoldAdminTextInputWidget())
-    to = forms.ChoiceField(label=_("Who"), widget=UnfoldAdminSelectWidget())
-    students = forms.MultipleChoiceField(
-        label=_("Only these"),
-        required=False,
-        widget=UnfoldAdminSelectMultipleWidget(),
-        help_text=_("Counts if “chosen students” stands above."),
-    )
-    source = forms.ChoiceField(label=_("From"), widget=UnfoldAdminSelectWidget())
-    reason = forms.CharField(
-        label=_("Reason"),
-        max_length=500,
-        widget=UnfoldAdminTextInputWidget(),
-        help_text=_("Students read it on their statement."),
-    )
-    expires_at = forms.SplitDateTimeField(
-        label=_("Use by"),
-        required=False,
-        widget=UnfoldAdminSplitDateTimeWidget(),
-        help_text=_("Blank: they last to the course's end. Credits with a date burn first."),
-    )
-    key = forms.UUIDField(widget=forms.HiddenInput())
-
-    def __init__(self, *args: Any, workshop: Workshop, actor: User, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        places = Enrolment.objects.filter(workshop=workshop, role=Enrolment.Role.STUDENT).select_related(
-            "user"
-        )
-        teams = sorted({place.team for place in places if place.team})
-        self._choose(
-            "to",
-            [
-                (EVERYBODY, _("the whole class (%(n)s)") % {"n": len(places)}),
-                *((f"team:{team}", _("team %(team)s") % {"team": team}) for team in teams),
-                (SOME, _("chosen students")),
-            ],
-        )
-        named = sorted((place.user.name, place.user_id) for place in places)
-        self._choose("students", [(str(user_id), name) for name, user_id in named])
-        sources: list[tuple[str, Any]] = [("pool:", _("the class's pool"))]
-        sources += [(f"pool:{team}", _("the pool of team %(team)s") % {"team": team}) for team in teams]
-        if access.may_issue(actor, workshop.pk):
-            sources.append(("issue", _("newly issued credits")))
-        self._choose("source", sources)
-
-    def clean_amount(self) -> int:
-        try:
-            return credits.parse_credits(self.cleaned_data["amount"])
-        except credits.InvalidAmount as refusal:
-            raise forms.ValidationError(str(refusal)) from refusal
-
-    def request(self, actor: User, workshop: Workshop) -> dict[str, Any]:
-        """What the bulk doors ask for. NotEnrolled."""
-        told = self.cleaned_data
-        chosen = told["to"]
-        students = bulk.class_of(
-            workshop,
-            team=chosen.removeprefix("team:") if chosen.startswith("team:") else None,
-            user_ids=[int(pk) for pk in told["students"]] if chosen == SOME else None,
-        )
-        return {
-            "actor": actor,
-            "workshop": workshop,
-            "students": students,
-            "amount_milli": told["amount"],
-            "from_pool": told["source"] != "issue",
-            "team_pool": told["source"].removeprefix("pool:") if told["source"] != "issue" else "",
+        dress = {
+            "amount": UnfoldAdminTextInputWidget,
+            "to": UnfoldAdminSelectWidget,
+            "students": UnfoldAdminSelectMultipleWidget,
+            "roster": UnfoldAdminFileFieldWidget,
+            "source": UnfoldAdminSelectWidget,
+            "reason": UnfoldAdminTextInputWidget,
+            "expires_at": UnfoldAdminSplitDateTimeWidget,
         }
+        for name, widget in dress.items():
+            field = self.fields[name]
+            field.widget = widget()
+            if isinstance(field, forms.ChoiceField):
+                field.choices = field.choices  # hands them to the new widget
+            field.widget.is_required = field.required
 
-    def _choose(self, name: str, choices: list[tuple[str, Any]]) -> None:
-        field = self.fields[name]
-        assert isinstance(field, forms.ChoiceField)
-        field.choices = choices
 
-
-class UndoForm(forms.Form):
-    reason = forms.CharField(label=_("Reason"), max_length=500, widget=UnfoldAdminTextInputWidget())
+class UndoForm(granting.UndoForm):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["reason"].widget = UnfoldAdminTextInputWidget()
 
 
 class RosterForm(forms.Form):
@@ -116,32 +59,15 @@ class RosterForm(forms.Form):
 
 
 def grant(site: AdminSite, request: HttpRequest, workshop: Workshop) -> HttpResponse:
-    """Form, then preview, then give; each step sends the whole form again with the batch's key."""
-    actor = person(request)
-    if request.method != "POST":
-        form = GrantForm(initial={"key": uuid.uuid4(), "to": EVERYBODY}, workshop=workshop, actor=actor)
-        return _page(site, request, workshop, "grant", _("Grant credits"), form=form)
-    form = GrantForm(request.POST, workshop=workshop, actor=actor)
-    if form.is_valid():
-        try:
-            asked = form.request(actor, workshop)
-            if request.POST.get("step") == "give":
-                return _give(request, workshop, form, asked)
-            if request.POST.get("step") == "preview":
-                shown = bulk.preview(**asked)
-                return _page(
-                    site,
-                    request,
-                    workshop,
-                    "grant_preview",
-                    _("Grant credits: preview"),
-                    form=form,
-                    preview=_preview_words(shown),
-                    sent=_sent(request),
-                )
-        except bulk.REFUSALS as refusal:
-            form.add_error(None, str(refusal))
-    return _page(site, request, workshop, "grant", _("Grant credits"), form=form)
+    """Form, then preview, then give."""
+    at = granting.walk(request, person(request), workshop, AdminGrantForm)
+    if at.step == "given":
+        return redirect("admin:accounts_workshop_batch", object_id=workshop.pk, key=at.key)
+    if at.preview is None:
+        return _page(site, request, workshop, "grant", _("Grant credits"), form=at.form)
+    words = _preview_words(at.preview)
+    title = _("Grant credits: preview")
+    return _page(site, request, workshop, "grant_preview", title, form=at.form, preview=words, sent=at.sent)
 
 
 def batch(site: AdminSite, request: HttpRequest, workshop: Workshop, key: uuid.UUID) -> HttpResponse:
@@ -191,13 +117,6 @@ def roster_import(site: AdminSite, request: HttpRequest, workshop: Workshop) -> 
     return _page(site, request, workshop, "roster", _("Import roster"), form=form)
 
 
-def _give(request: HttpRequest, workshop: Workshop, form: GrantForm, asked: dict[str, Any]) -> HttpResponse:
-    told = form.cleaned_data
-    expires_at: datetime | None = told["expires_at"]
-    bulk.confirm(key=told["key"], reason=told["reason"], expires_at=expires_at, **asked)
-    return redirect("admin:accounts_workshop_batch", object_id=workshop.pk, key=told["key"])
-
-
 def _page(
     site: AdminSite,
     request: HttpRequest,
@@ -214,16 +133,6 @@ def _page(
         **context,
     }
     return render(request, f"accounts/{name}.html", everything)
-
-
-def _sent(request: HttpRequest) -> list[tuple[str, str]]:
-    """The form's fields again, hidden, for the next step."""
-    return [
-        (name, value)
-        for name in request.POST
-        if name not in ("csrfmiddlewaretoken", "step")
-        for value in request.POST.getlist(name)
-    ]
 
 
 def _preview_words(preview: bulk.Preview) -> dict[str, Any]:

@@ -15,11 +15,9 @@ from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from accounts.admin_scope import person
-from accounts.ledger import balances, credits, posting, staff
+from accounts.ledger import balances, credits, pool_pages, staff
 from accounts.ledger.models import LedgerAccount, LedgerTransaction
-from accounts.models import Enrolment, Workshop
-
-CLASS_POOL, PURSE = "pool:", "purse"
+from accounts.models import Workshop
 
 
 class _AmountForm(forms.Form):
@@ -63,13 +61,9 @@ class IssueForm(_AmountForm):
 
     def __init__(self, *args: Any, workshop: Workshop, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        named = Enrolment.objects.filter(workshop=workshop).exclude(team="").values_list("team", flat=True)
-        teams = [
-            (f"pool:{team}", _("the pool of team %(team)s") % {"team": team}) for team in sorted(set(named))
-        ]
         field = self.fields["to"]
         assert isinstance(field, forms.ChoiceField)
-        field.choices = [(CLASS_POOL, _("the class's pool")), *teams, (PURSE, _("the purse, for demos"))]
+        field.choices = pool_pages.choices(workshop)
 
     def clean(self) -> dict[str, Any]:
         told = super().clean() or {}
@@ -79,12 +73,6 @@ class IssueForm(_AmountForm):
         if paid and told.get("reference") != LedgerTransaction.Reference.PURCHASE:
             self.add_error("reference", _("Only a purchase has a price."))
         return told
-
-    def account_id(self, workshop: Workshop) -> int:
-        chosen = self.cleaned_data["to"]
-        if chosen == PURSE:
-            return posting.purse_account(workshop)
-        return posting.pool_account(workshop, chosen.removeprefix("pool:"))
 
 
 class RefundForm(_AmountForm):
@@ -99,7 +87,7 @@ def issue(site: AdminSite, request: HttpRequest, workshop: Workshop) -> HttpResp
     form = IssueForm(request.POST, workshop=workshop)
     if form.is_valid() and request.POST.get("step") != "change":
         told = form.cleaned_data
-        account_id = form.account_id(workshop)
+        account_id = pool_pages.account_of(workshop, told["to"])
         before = balances.balance(account_id).available_milli
         if request.POST.get("step") == "preview":
             preview = _words(told["amount"], before, before + told["amount"])

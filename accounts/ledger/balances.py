@@ -66,6 +66,18 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
+class Pool:
+    """Credits of a class, a team (named by `team`) or the workshop's purse; `cap_milli` None: no limit."""
+
+    account_id: int
+    team: str
+    purse: bool
+    available_milli: int
+    held_milli: int
+    cap_milli: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class OpenHold:
     key: uuid.UUID
     account_id: int
@@ -100,6 +112,15 @@ def member_balances(workshop_id: int) -> dict[int, Balance]:
     """Balances of a workshop's members by user id."""
     rows = LedgerAccount.objects.filter(kind="member", workshop=workshop_id)
     return {user: Balance(a, h) for user, a, h in rows.values_list("user_id", "available", "held") if user}
+
+
+def pools(workshop: Workshop) -> list[Pool]:
+    """The workshop's pools that were ever used: the class's first, teams by name, the purse last."""
+    rows = LedgerAccount.objects.filter(workshop=workshop, kind__in=("pool", "purse"))
+    return [
+        Pool(row.pk, row.name, row.kind == "purse", row.available, row.held, row.cap)
+        for row in rows.order_by("kind", "name")
+    ]
 
 
 _LINES = """

@@ -36,11 +36,13 @@ __all__ = [
     "Given",
     "Preview",
     "PreviewRow",
+    "Recent",
     "Story",
     "Undone",
     "class_of",
     "confirm",
     "preview",
+    "recent",
     "story",
     "undo",
 ]
@@ -112,6 +114,19 @@ class Story:
     at: datetime
     undone_at: datetime | None
     undone_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """One batch in a list."""
+
+    key: uuid.UUID
+    at: datetime
+    actor: str
+    people: int
+    each_milli: int
+    reason: str
+    undone: bool
 
 
 def class_of(
@@ -266,6 +281,23 @@ def story(key: uuid.UUID, workshop: Workshop) -> Story | None:
         undone_at=batch.undone_at,
         undone_by=batch.undone_by.name if batch.undone_by is not None else "",
     )
+
+
+def recent(workshop: Workshop, limit: int = 10) -> list[Recent]:
+    """The workshop's newest batches."""
+    rows = GrantBatch.objects.filter(workshop=workshop).select_related("actor").order_by("-created_at")
+    return [
+        Recent(
+            row.pk,
+            row.created_at,
+            row.actor.name,
+            len(row.user_ids),
+            row.amount,
+            row.reason,
+            row.undone_at is not None,
+        )
+        for row in rows[:limit]
+    ]
 
 
 def _check(

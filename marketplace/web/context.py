@@ -16,12 +16,13 @@ CHOSEN = "workshop"  # session key: slug of the workshop the person looks at
 
 
 def site(request: HttpRequest) -> dict[str, Any]:
-    """Context processor: `SITE_NAME`, and lazily `workshop`, `balance`, `live_topic`."""
+    """Context processor: `SITE_NAME`, and lazily `workshop`, `balance`, `live_topic`, `teaches`."""
     return {
         "SITE_NAME": settings.SITE_NAME,
         "workshop": SimpleLazyObject(lambda: workshop_of(request)),
         "balance": SimpleLazyObject(lambda: balance_of(request)),
         "live_topic": SimpleLazyObject(lambda: _live_topic(request)),
+        "teaches": SimpleLazyObject(lambda: teaches(request)),
     }
 
 
@@ -46,6 +47,16 @@ def balance_of(request: HttpRequest) -> dict[str, int] | None:
             "total_milli": found.available_milli + found.held_milli,
         }
     return request._balance  # type: ignore[attr-defined, no-any-return]
+
+
+def teaches(request: HttpRequest) -> bool:
+    """Whether the person looks after the current workshop's credits and rules."""
+    workshop = workshop_of(request)
+    return (
+        workshop is not None
+        and isinstance(request.user, User)
+        and access.may_grant(request.user, workshop.pk)
+    )
 
 
 def _account_of(user: User, workshop: Workshop) -> int | None:

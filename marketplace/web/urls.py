@@ -4,7 +4,7 @@ from django.templatetags.static import static
 from django.urls import path
 from django.views.generic.base import RedirectView
 
-from marketplace.web.views import account, jobs, quotes, statement, studio
+from marketplace.web.views import account, class_credits, jobs, quotes, statement, studio
 
 app_name = "web"
 urlpatterns = [
@@ -27,6 +27,8 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/cancel", jobs.cancel, name="cancel"),
     path("jobs/<uuid:job_id>/again", quotes.rerun, name="rerun"),
     path("jobs/<uuid:job_id>/workflow.json", jobs.workflow, name="workflow"),
+    path("class/credits", class_credits.grant, name="class_credits"),
+    path("class/credits/<uuid:key>", class_credits.batch, name="class_batch"),
     path("statement", statement.statement, name="statement"),
     path("statement.csv", statement.csv_file, name="statement_csv"),
 ]

@@ -5,7 +5,9 @@ import re
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -17,16 +19,17 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
 from accounts.ledger import balances
-from accounts.ledger.balances import StatementLine
+from accounts.ledger.balances import Balance, StatementLine
 from jobs import queries
 from jobs.models import Job
-from marketplace.web.context import account_of
+from marketplace.web.context import account_of, balance_of
 from marketplace.web.guard import SignedInRequest, signed_in
 from marketplace.web.numbers import credits_exact
 from marketplace.web.words import Badge
 
 PAGE_LINES = 50
 CSV_PAGE_LINES = 500
+NOT_A_TIME = _("as_of: “%s” is not a time. Write it as 2026-03-31T18:00.")
 _JOB_NUMBER = re.compile(r"job \d+")  # the ledger's plain reason for a job's lines: its link says it better
 KINDS = {
     "hold": Badge("hold", "pause", _("Held")),
@@ -46,6 +49,7 @@ FILTERS: Sequence[tuple[str, Promise | str, tuple[str, ...]]] = (
     ("held", _("Held"), ("hold",)),
     ("captured", _("Captured"), ("capture",)),
     ("released", _("Released"), ("release",)),
+    ("gone", _("Expired and taken back"), ("expire", "undo", "transfer_out")),
 )
 
 
@@ -60,38 +64,94 @@ class Row:
     note: str
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which lines one wants to see. `as_of` None: up to now; `wrong`: what was typed is no time."""
+
+    show: str
+    kinds: tuple[str, ...]
+    before: int | None
+    as_of: datetime | None
+    as_of_text: str
+    wrong: bool
+
+    @property
+    def query(self) -> str:
+        """For links that keep filter and time."""
+        kept = {"show": self.show, "as_of": self.as_of_text if self.as_of else ""}
+        return urlencode({name: value for name, value in kept.items() if value})
+
+
 @require_safe
 @signed_in
 def statement(request: SignedInRequest) -> HttpResponse:
-    """Newest first, fifty a page, by key: `?before=<seq>`, `?show=` one of FILTERS."""
+    """Newest first, fifty a page: `?before=<seq>`, `?show=` one of FILTERS, `?as_of=` a local time."""
     account_id = account_of(request)
-    show, kinds = _filter(request.GET.get("show", ""))
-    before = _key(request.GET.get("before", ""))
+    asked = _asked(request)
     lines = []
-    if account_id is not None:
-        lines = balances.statement(account_id, before=before, limit=PAGE_LINES + 1, kinds=kinds)
+    then = None
+    if account_id is not None and not asked.wrong:
+        lines = balances.statement(
+            account_id, before=asked.before, limit=PAGE_LINES + 1, as_of=asked.as_of, kinds=asked.kinds
+        )
+        then = balances.balance(account_id, as_of=asked.as_of) if asked.as_of else None
     more = len(lines) > PAGE_LINES
     lines = lines[:PAGE_LINES]
     context: dict[str, Any] = {
         "section": "statement",
         "rows": _rows(request, lines),
         "older": lines[-1].seq if more else None,
-        "newest": before is None,
+        "newest": asked.before is None,
         "filters": [(word, label) for word, label, _kinds in FILTERS],
-        "show": show,
+        "asked": asked,
+        "shown": _shown(request, then),
     }
-    return render(request, "web/statement.html", context)
+    return render(request, "web/statement.html", context, status=400 if asked.wrong else 200)
 
 
 @require_safe
 @signed_in
 def csv_file(request: SignedInRequest) -> HttpResponseBase:
-    """All lines, oldest page last, as a spreadsheet reads them: plain numbers, ISO times in UTC."""
+    """The lines asked for, oldest last, as a spreadsheet reads them: plain numbers, ISO times in UTC."""
+    asked = _asked(request)
+    if asked.wrong:
+        return HttpResponse(
+            NOT_A_TIME % asked.as_of_text, status=400, content_type="text/plain; charset=utf-8"
+        )
     response = StreamingHttpResponse(
-        _csv(request, account_of(request)), content_type="text/csv; charset=utf-8"
+        _csv(request, account_of(request), asked), content_type="text/csv; charset=utf-8"
     )
     response["Content-Disposition"] = 'attachment; filename="statement.csv"'
     return response
+
+
+def _asked(request: SignedInRequest) -> Asked:
+    show, kinds = _filter(request.GET.get("show", ""))
+    text = request.GET.get("as_of", "").strip()[:40]
+    as_of = _time(text) if text else None
+    before = _key(request.GET.get("before", ""))
+    return Asked(show, kinds, before, as_of, text, wrong=bool(text) and as_of is None)
+
+
+def _time(text: str) -> datetime | None:
+    """A time as the browser's field writes it, in the workshop's zone, to the end of the minute it names."""
+    try:
+        told = datetime.fromisoformat(text)
+        aware = told if told.tzinfo else timezone.make_aware(told)
+        return aware + timedelta(minutes=1, microseconds=-1) if told.second == 0 else aware
+    except (ValueError, OverflowError):
+        return None
+
+
+def _shown(request: SignedInRequest, then: Balance | None) -> dict[str, int]:
+    """The balance the page is about: now's, or that of the time asked for."""
+    if then is None:
+        return balance_of(request) or {"available_milli": 0, "held_milli": 0, "total_milli": 0}
+    return {
+        "available_milli": then.available_milli,
+        "held_milli": then.held_milli,
+        "total_milli": then.available_milli + then.held_milli,
+    }
 
 
 def _rows(request: SignedInRequest, lines: Sequence[StatementLine]) -> list[Row]:
@@ -142,13 +202,15 @@ class _Echo:
         return text
 
 
-def _csv(request: SignedInRequest, account_id: int | None) -> Iterator[str]:
+def _csv(request: SignedInRequest, account_id: int | None, asked: Asked) -> Iterator[str]:
     writer = csv.writer(_Echo())
     columns = ("number", "time", "entry", "amount", "available_change", "held_change", "available", "held")
     yield writer.writerow([*columns, "job", "title", "reason"])
     before: int | None = None
     while account_id is not None:
-        lines = balances.statement(account_id, before=before, limit=CSV_PAGE_LINES)
+        lines = balances.statement(
+            account_id, before=before, limit=CSV_PAGE_LINES, as_of=asked.as_of, kinds=asked.kinds
+        )
         for row in _rows(request, lines):
             yield writer.writerow(_cells(row))
         if len(lines) < CSV_PAGE_LINES:

@@ -4,15 +4,19 @@ import csv
 import io
 import re
 from collections.abc import Callable
+from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.test import Client
 
+from accounts import clock as market_clock
 from accounts.ledger import balances, posting
 from accounts.models import User, Workshop
 from marketplace.fleet.models import Agent
+from tests.factories import clock
 from tests.factories.jobs import a_job, a_student, taken
-from tests.factories.people import give
+from tests.factories.people import give, hold
 
 pytestmark = pytest.mark.django_db
 
@@ -92,3 +96,48 @@ def test_a_statement_asks_few_questions(
         a_job(student, workshop)
     with django_assert_max_num_queries(9):
         page.get("/statement")
+
+
+def an_hour_apart(account_id: int) -> str:
+    """A gift now and one in two hours; the time between, as the page's field writes it in Berlin."""
+    give(account_id, 5_000, reason="came early.")
+    between = market_clock.now() + timedelta(hours=1)
+    clock.advance(hours=2)
+    give(account_id, 7_000, reason="came late.")
+    return f"{between.astimezone(ZoneInfo('Europe/Berlin')):%Y-%m-%dT%H:%M}"
+
+
+def test_one_can_look_back_and_the_page_is_about_that_time(
+    page: Client, student: User, workshop: Workshop
+) -> None:
+    when = an_hour_apart(posting.member_account(student, workshop))
+    text = page.get("/statement", {"as_of": when}).content.decode()
+    assert "came early." in text
+    assert "came late." not in text
+    assert "105.00 available + 0.00 held = 105.00. Adds up." in text
+    assert f'href="/statement.csv?as_of={when.replace(":", "%3A")}"' in text
+    assert "112.00 available" in page.get("/statement").content.decode()
+
+
+def test_the_spreadsheet_follows_filter_and_time(page: Client, student: User, workshop: Workshop) -> None:
+    account_id = posting.member_account(student, workshop)
+    hold(account_id, 1_000)
+    when = an_hour_apart(account_id)
+    text = b"".join(page.get("/statement.csv", {"show": "in", "as_of": when})).decode()
+    assert "came early." in text
+    assert "came late." not in text
+    assert ",hold," not in text
+
+
+@pytest.mark.parametrize("address", ["/statement", "/statement.csv"])
+@pytest.mark.parametrize("when", ["yesterday", "2031-02-30T10:00", "-5"])
+def test_a_time_that_is_none_is_refused_by_name(page: Client, address: str, when: str) -> None:
+    answer = page.get(address, {"as_of": when})
+    assert answer.status_code == 400
+    assert f"“{when}” is not a time" in answer.content.decode()
+
+
+@pytest.mark.parametrize("when", ["9999-12-31T23:59", "0001-01-01T00:00"])
+def test_the_ends_of_time_are_times(page: Client, when: str) -> None:
+    text = page.get("/statement", {"as_of": when}).content.decode()
+    assert ("Granted" in text) == when.startswith("9")
