@@ -21,6 +21,8 @@ REFUSED = 400
 class GrantForm(granting.GrantForm):
     """The form in the pages' clothes."""
 
+    field_order = ("amount", "to", "source", "reason", "expires_at", "roster", "students", "key")
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         students = self.fields["students"]
