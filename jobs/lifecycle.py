@@ -45,6 +45,9 @@ TRANSITIONS: Mapping[str, Transition] = {
         Transition("requeued", ON_AGENT, Status.QUEUED),
         Transition("rejoined", (Status.QUEUED,), Status.ASSIGNED),
         Transition("cancel_requested", ON_AGENT, None),
+        Transition("moved", WAITING, None),
+        Transition("preempt_requested", ON_AGENT, None),
+        Transition("made_room", (Status.QUEUED,), None),
         Transition("succeeded", ON_AGENT, Status.SUCCEEDED),
         Transition("failed", ON_AGENT, Status.FAILED),
         Transition("cancelled", (*WAITING, *ON_AGENT), Status.CANCELLED),
@@ -155,6 +158,29 @@ def requeue(
         if bounced is not None:
             _remember_bounce(job_id, *bounced)
         return _step("requeued", job_id, change, fence=fence, data={"reason": reason[:LONGEST_REASON]})
+
+
+def move(
+    job_id: uuid.UUID, *, by: str, reason: str, place: tuple[int, int] | None = None, agent_id: str = ""
+) -> Moved | None:
+    """Staff move a waiting job: to `place` (queue class, key in ms), or to one agent, which alone takes it
+    then. `reason` is told to its owner as `by` gave it."""
+    values: dict[str, Any] = {"wait_reason": reason[:LONGEST_REASON], "pinned_agent_id": agent_id}
+    if place is not None:
+        values["queue_class"], values["queue_key_ms"] = place
+    return _step("moved", job_id, _Change(values), data={"by": by, "reason": reason[:LONGEST_REASON]})
+
+
+def request_preempt(job_id: uuid.UUID, fence: Fence, *, reason: str) -> Moved | None:
+    """The agent is asked to give the job back; it requeues when the agent did."""
+    data = {"reason": reason[:LONGEST_REASON]}
+    return _step("preempt_requested", job_id, _Change(), fence=fence, data=data)
+
+
+def made_room(job_id: uuid.UUID, *, attempt_id: int, stopped: bool) -> Moved | None:
+    """For this waiting job another's attempt was asked to go: `stopped` while it ran, else before it had
+    begun."""
+    return _step("made_room", job_id, _Change(), data={"attempt": attempt_id, "stopped": stopped})
 
 
 def rejoin(job_id: uuid.UUID, fence: Fence, *, agent_name: str, counted: bool) -> Moved | None:
