@@ -25,7 +25,7 @@ run: .venv/.run ## start the whole site with a demo class; Ctrl-C stops it
 	@exec $(PY) -m marketplace.quickstart run
 
 test: .venv/.dev check ## lint, types, import contracts, migrations, tests
-	$(PY) -m pytest -q
+	$(PY) -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 check: .venv/.dev ## everything `make test` does before the tests
 	@! grep -nE '://|^--' $(LOCKS)/*.lock
