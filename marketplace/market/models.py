@@ -1,4 +1,4 @@
-"""Quotes, sweeps, orders, bids, leases and the loop's leadership."""
+"""Quotes, sweeps, orders, bids, leases, what was learned of run times, and the loop's leadership."""
 
 import uuid
 
@@ -47,10 +47,17 @@ class Quote(models.Model):
     milli_per_gpu_second = models.BigIntegerField()
     rate_version = models.IntegerField(default=1)
     gpu_seconds = models.FloatField()
+    estimate_seconds = models.FloatField(
+        default=0, help_text=_("The same before measured runs corrected it: what is learned from.")
+    )
+    bias_factor = models.FloatField(
+        default=1, help_text=_("How far its student's jobs ran beyond their estimates; in gpu_seconds.")
+    )
     loading_seconds = models.FloatField(default=0)
     seconds_p50 = models.FloatField()
     seconds_p90 = models.FloatField()
     vram_bytes = models.BigIntegerField()
+    estimate_vram_bytes = models.BigIntegerField(default=0)
     model_key = models.CharField(max_length=200, blank=True)
     model_class = models.CharField(max_length=40, blank=True)
     model_files = models.JSONField(default=list)
@@ -133,6 +140,117 @@ class Lease(models.Model):
 
     def __str__(self) -> str:
         return f"lease of {self.attempt_id}"
+
+
+class Calibration(models.Model):
+    """What measured runs have taught so far, one row for real GPUs and one for simulated ones. Quotes don't
+    use it before it became a rate version."""
+
+    simulated = models.BooleanField(unique=True)
+    learned = models.JSONField(default=dict, help_text=_("See marketplace.pricing.learned."))
+    runs = models.PositiveIntegerField(default=0)
+    changed_at = models.DateTimeField(db_default=MarketNow())
+
+    def __str__(self) -> str:
+        return f"{'simulated' if self.simulated else 'real'} GPUs, {self.runs} runs"
+
+
+class MeasuredRun(models.Model):
+    """One run that was learned from, at most one an attempt. Cold and stopped runs teach their student's
+    bias only."""
+
+    attempt = models.OneToOneField(
+        Attempt, on_delete=models.PROTECT, primary_key=True, related_name="measured_run"
+    )
+    simulated = models.BooleanField()
+    warm = models.BooleanField(help_text=_("Ran to its end and loaded no model."))
+    model_class = models.CharField(max_length=60)
+    gpu = models.CharField(max_length=120)
+    template = models.CharField(max_length=200, blank=True)
+    estimate_seconds = models.FloatField(help_text=_("Of the reference GPU, before any correction."))
+    predicted_seconds = models.FloatField(help_text=_("By what was learned before this run."))
+    actual_seconds = models.FloatField(help_text=_("Charged seconds."))
+    estimate_vram_bytes = models.BigIntegerField(default=0)
+    peak_vram_bytes = models.BigIntegerField(null=True, blank=True)
+    learned_at = models.DateTimeField(db_default=MarketNow(), editable=False)
+
+    class Meta:
+        ordering = ["-learned_at", "-pk"]
+        indexes = [
+            models.Index(
+                fields=["simulated", "-learned_at"], name="run_by_ground", condition=models.Q(warm=True)
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model_class} on {self.gpu}: {self.actual_seconds:.1f} s"
+
+
+class StudentBias(models.Model):
+    """How far one student's jobs run beyond their estimates (marketplace.pricing.calibration.Bias)."""
+
+    student = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="biases")
+    simulated = models.BooleanField()
+    total = models.FloatField(default=0)
+    weight = models.FloatField(default=0)
+    jobs = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        ordering = ["student"]
+        verbose_name_plural = "student biases"
+        constraints = [models.UniqueConstraint(fields=["student", "simulated"], name="bias_once")]
+
+    def __str__(self) -> str:
+        return f"bias of {self.student}"
+
+
+class RateVersion(models.Model):
+    """A proposed, active or former state of the estimates; every quote names the one it was made with.
+
+    Number 1 is the estimates as they are written in the code: it has no row.
+    """
+
+    class Status(models.TextChoices):
+        PROPOSED = "proposed", _("Proposed")
+        ACTIVE = "active", _("In use")
+        RETIRED = "retired", _("Retired")
+        REJECTED = "rejected", _("Rejected")
+
+    number = models.PositiveIntegerField(unique=True)
+    simulated = models.BooleanField(help_text=_("Learned from, and used for, simulated GPUs."))
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.PROPOSED)
+    learned = models.JSONField(help_text=_("See marketplace.pricing.learned."))
+    runs = models.PositiveIntegerField(help_text=_("New runs since the version before."))
+    error_before = models.FloatField(help_text=_("Mean error of the version before on these runs."))
+    error_after = models.FloatField(
+        help_text=_("Mean error of what was learned, each run predicted before it was learned from.")
+    )
+    largest_change = models.FloatField(help_text=_("Of any model class on any GPU: 0.25 is 25 %."))
+    changes = models.JSONField(default=list, help_text=_("[{model_class, gpu, runs, change}]"))
+    automatic = models.BooleanField(default=False, help_text=_("Approved within bounds, by nobody."))
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    decided_at = models.DateTimeField(null=True, blank=True)
+    proposed_at = models.DateTimeField(db_default=MarketNow(), editable=False)
+
+    class Meta:
+        ordering = ["-number"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(status__in=["proposed", "active", "retired", "rejected"]),
+                name="rate_version_status_known",
+            ),
+            models.UniqueConstraint(
+                fields=["simulated"], condition=models.Q(status="active"), name="rate_version_one_active"
+            ),
+            models.UniqueConstraint(
+                fields=["simulated"], condition=models.Q(status="proposed"), name="rate_version_one_proposed"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"rates {self.number}"
 
 
 class Leadership(models.Model):
