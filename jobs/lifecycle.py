@@ -200,10 +200,14 @@ def rejoin(job_id: uuid.UUID, fence: Fence, *, agent_name: str, counted: bool) -
         return moved
 
 
-def request_cancel(job_id: uuid.UUID, *, capture_milli: int | None, by: str) -> Moved | None:
+def request_cancel(
+    job_id: uuid.UUID, *, capture_milli: int | None, by: str, reason: str = ""
+) -> Moved | None:
     """Ask the agent to stop; the status moves when it did. `capture_milli`: most that may be captured."""
-    change = _Change({"cancel_capture_milli": capture_milli}, stamped=("cancel_requested_at",))
-    return _step("cancel_requested", job_id, change, data={"by": by}, only_if="cancel_requested_at IS NULL")
+    values = {"cancel_capture_milli": capture_milli, "message": reason[:LONGEST_MESSAGE]}
+    change = _Change(values, stamped=("cancel_requested_at",))
+    data = {"by": by, "reason": reason[:LONGEST_MESSAGE]}
+    return _step("cancel_requested", job_id, change, data=data, only_if="cancel_requested_at IS NULL")
 
 
 def succeed(
@@ -236,14 +240,21 @@ def fail(
 
 
 def cancel(
-    job_id: uuid.UUID, *, captured_milli: int, charged_ms: int = 0, fence: Fence | None = None, by: str = ""
+    job_id: uuid.UUID,
+    *,
+    captured_milli: int,
+    charged_ms: int = 0,
+    fence: Fence | None = None,
+    by: str = "",
+    reason: str = "",
 ) -> Moved | None:
-    """Stopped on request. Without a fence: while it waits, or before its agent took it."""
-    change = _Change(
-        {"captured_milli": captured_milli, "charged_ms": charged_ms, "wait_reason": ""},
-        stamped=("cancel_requested_at", "finished_at"),
-    )
-    data = {"captured_milli": captured_milli, "by": by}
+    """Stopped on request. Without a fence: while it waits, or before its agent took it. `reason`: what its
+    owner is told, unless that was said with the request."""
+    values: dict[str, Any] = {"captured_milli": captured_milli, "charged_ms": charged_ms, "wait_reason": ""}
+    if reason:
+        values["message"] = reason[:LONGEST_MESSAGE]
+    change = _Change(values, stamped=("cancel_requested_at", "finished_at"))
+    data = {"captured_milli": captured_milli, "by": by, "reason": reason[:LONGEST_MESSAGE]}
     return _step("cancelled", job_id, change, fence=fence, data=data)
 
 

@@ -120,19 +120,13 @@ def cancel(job: Job, by: User) -> CancelResult:
     own = job.student_id == by.pk
     if not own and not access.is_staff_of(by, job.workshop_id):
         raise NotAllowed("Only its owner and staff may cancel a job.")
-    with transaction.atomic():
-        row = Job.objects.select_for_update(no_key=True, of=("self",)).get(pk=job.pk)
-        if row.status in TERMINAL:
-            return _ended(row)
-        attempt = Attempt.objects.filter(job=row, outcome="").first()
-        if row.status in WAITING or attempt is None:
-            settlement.cancel_waiting(row, by=_who(own))
-        elif attempt.acknowledged_at is None:
-            settlement.cancel_untaken(row, attempt, by=_who(own))
-        else:
-            return _ask_agent_to_stop(row, attempt, own)
-        row.refresh_from_db()
-        return _ended(row)
+    return _cancel(job, own=True, by="owner") if own else stop(job, by="staff")
+
+
+def stop(job: Job, *, by: str, reason: str = "") -> CancelResult:
+    """Stop a job for staff or the class's clock (`by`), whose right the caller has checked: nothing is paid.
+    `reason` is told to its owner."""
+    return _cancel(job, own=False, by=by, reason=reason)
 
 
 def cancel_preview(job: Job) -> tuple[int, int]:
@@ -242,17 +236,31 @@ def _new_job(row: Quote, now: datetime, bid: int) -> Job:
 # --- cancelling ----------------------------------------------------------------------------------
 
 
-def _ask_agent_to_stop(job: Job, attempt: Attempt, own: bool) -> CancelResult:
+def _cancel(job: Job, *, own: bool, by: str, reason: str = "") -> CancelResult:
+    with transaction.atomic():
+        row = Job.objects.select_for_update(no_key=True, of=("self",)).get(pk=job.pk)
+        if row.status in TERMINAL:
+            return _ended(row)
+        attempt = Attempt.objects.filter(job=row, outcome="").first()
+        if row.status in WAITING or attempt is None:
+            settlement.cancel_waiting(row, by=by, reason=reason)
+        elif attempt.acknowledged_at is None:
+            settlement.cancel_untaken(row, attempt, by=by, reason=reason)
+        else:
+            return _ask_agent_to_stop(row, attempt, own, by, reason)
+        row.refresh_from_db()
+        return _ended(row)
+
+
+def _ask_agent_to_stop(job: Job, attempt: Attempt, own: bool, by: str, reason: str) -> CancelResult:
     used_milli = _used_milli(job, attempt) if own else 0
-    step = lifecycle.request_cancel(job.pk, capture_milli=used_milli if own else None, by=_who(own))
+    step = lifecycle.request_cancel(job.pk, capture_milli=used_milli if own else None, by=by, reason=reason)
     if step is not None:
-        reason = "Its owner cancelled it." if own else "Staff cancelled it."
+        told = reason[:200] or ("Its owner cancelled it." if own else "Staff cancelled it.")
         Lease.objects.filter(attempt=attempt, ended_at=None).update(
-            command=str(CommandKind.CANCEL), command_reason=reason
+            command=str(CommandKind.CANCEL), command_reason=told
         )
-        publish.agent_command(
-            attempt.agent_id, Command(CommandKind.CANCEL, attempt.pk, attempt.token, reason)
-        )
+        publish.agent_command(attempt.agent_id, Command(CommandKind.CANCEL, attempt.pk, attempt.token, told))
         announce(step)
     elif job.cancel_capture_milli is not None:
         used_milli = job.cancel_capture_milli  # asked before: what was shown then stands
@@ -277,7 +285,3 @@ def _used_milli(job: Job, attempt: Attempt) -> int:
 def _ended(job: Job) -> CancelResult:
     captured_milli = job.captured_milli or 0
     return CancelResult(Status(job.status), captured_milli, job.held_milli - captured_milli, pending=False)
-
-
-def _who(own: bool) -> str:
-    return "owner" if own else "staff"

@@ -148,10 +148,10 @@ def lose(attempt_id: int) -> bool:
     return True
 
 
-def cancel_waiting(job: Job, *, by: str) -> bool:
+def cancel_waiting(job: Job, *, by: str, reason: str = "") -> bool:
     """End a locked job that waits, or that its agent has not taken yet; its hold is released."""
     with transaction.atomic():
-        step = lifecycle.cancel(job.pk, captured_milli=0, by=by)
+        step = lifecycle.cancel(job.pk, captured_milli=0, by=by, reason=reason)
         if step is None:
             return False
         _release(job)
@@ -160,11 +160,11 @@ def cancel_waiting(job: Job, *, by: str) -> bool:
     return True
 
 
-def cancel_untaken(job: Job, attempt: Attempt, *, by: str) -> bool:
+def cancel_untaken(job: Job, attempt: Attempt, *, by: str, reason: str = "") -> bool:
     """The same for an assigned job: the token is withdrawn, so a late delivery of it runs nothing."""
     with transaction.atomic():
         ended = lifecycle.end_attempt(Fence(attempt.pk, attempt.token), Outcome.CANCELLED)
-        return ended and cancel_waiting(job, by=by) and _end_lease(attempt.pk)
+        return ended and cancel_waiting(job, by=by, reason=reason) and _end_lease(attempt.pk)
 
 
 def sweep_holds(older_than: timedelta = timedelta(minutes=5)) -> int:
@@ -286,7 +286,9 @@ def _succeed(agent: Agent, job: Job, attempt: Attempt, refs: Iterable[ArtifactRe
 def _stopped(job: Job, fence: Fence, charged_ms: int) -> None:
     """The agent stopped it because we asked: for a cancel, or to make room."""
     if job.cancel_requested_at is None:
-        announce(lifecycle.requeue(job.pk, fence, reason="Stopped to make room. It keeps its place in line."))
+        asked = Lease.objects.filter(attempt_id=fence.attempt_id, command="preempt")
+        reason = asked.values_list("command_reason", flat=True).first()
+        announce(lifecycle.requeue(job.pk, fence, reason=reason or "Stopped to make room."))
         return
     most = job.cancel_capture_milli
     captured_milli = 0 if most is None else min(most, charges.captured(job, charged_ms))
