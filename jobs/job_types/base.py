@@ -4,7 +4,7 @@ A job type is one folder beside this file and one dotted name in settings.JOB_TY
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -126,4 +126,30 @@ class JobType(Protocol):
     def bind(self, payload: dict[str, Any], *, output_prefix: str) -> dict[str, Any]:
         """A copy of a checked payload whose outputs all go below `output_prefix` (one per attempt:
         a cached rerun would otherwise name files that are gone)."""
+        ...
+
+    def form(self, payload: dict[str, Any], around: Surroundings) -> list[dict[str, Any]]:
+        """Fields one would expose of this payload, proposed: [{name, node, input, label, help, kind, minimum,
+        maximum, step, default, choices, also}]; see jobs.job_types.comfyui.form for what they mean."""
+        ...
+
+    def fits(self, form: Sequence[Mapping[str, Any]], payload: dict[str, Any]) -> None:
+        """Raises `Refusal` unless the form fits the payload."""
+        ...
+
+    def fill(
+        self, payload: dict[str, Any], form: Sequence[Mapping[str, Any]], values: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """A copy of the payload with these values in the form's fields. Strict: raises `Refusal` whose
+        problems name fields."""
+        ...
+
+    def editable(self, payload: dict[str, Any], around: Surroundings) -> dict[str, Any]:
+        """The payload in the form whose inputs a template or a swap can name. Raises `Refusal`."""
+        ...
+
+    def choices(
+        self, payload: dict[str, Any], node: str, field: str, around: Surroundings
+    ) -> tuple[str, ...]:
+        """What could stand in that input of an editable payload here and now; empty where anything could."""
         ...

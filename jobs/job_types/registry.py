@@ -5,6 +5,8 @@ from importlib import import_module
 
 from jobs.job_types.base import JobType
 
+PARTS = ("name", "parse", "check", "demand", "bind", "form", "fits", "fill", "editable", "choices")
+
 _types: dict[str, JobType] = {}
 
 
@@ -43,7 +45,7 @@ def names() -> tuple[str, ...]:
 
 
 def _keep(dotted: str, made: JobType) -> None:
-    missing = [part for part in ("name", "parse", "check", "demand", "bind") if not hasattr(made, part)]
+    missing = [part for part in PARTS if not hasattr(made, part)]
     if missing:
         raise BadJobType(f"{dotted} is no job type: it lacks {', '.join(missing)}")
     held = _types.get(made.name)

@@ -1,6 +1,7 @@
 """A job type whose submissions say outright what they need: the market's tests depend on no workflow."""
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs.job_types.base import Checked, Demand, DemandLine, Problem, Refusal, Surroundings
@@ -52,3 +53,22 @@ class TimedJob:
 
     def bind(self, payload: dict[str, Any], *, output_prefix: str) -> dict[str, Any]:
         return {**payload, "prefix": output_prefix}
+
+    def form(self, payload: dict[str, Any], around: Surroundings) -> list[dict[str, Any]]:
+        return [{"name": name, "kind": "number", "default": value} for name, value in payload.items()]
+
+    def fits(self, form: Sequence[Mapping[str, Any]], payload: dict[str, Any]) -> None:
+        """Any form fits."""
+
+    def fill(
+        self, payload: dict[str, Any], form: Sequence[Mapping[str, Any]], values: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        return {**payload, **values}
+
+    def editable(self, payload: dict[str, Any], around: Surroundings) -> dict[str, Any]:
+        return payload
+
+    def choices(
+        self, payload: dict[str, Any], node: str, field: str, around: Surroundings
+    ) -> tuple[str, ...]:
+        return ()

@@ -1,10 +1,12 @@
 """ComfyUI workflows as a job type."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from jobs.job_types.base import Checked, Demand, Problem, Refusal, Surroundings
-from jobs.job_types.comfyui import check, convert, demand, graph, pictures
+from jobs.job_types.comfyui import check, convert, demand, graph, pictures, proposal
+from jobs.job_types.comfyui import form as fields
 
 
 class ComfyUI:
@@ -41,6 +43,27 @@ class ComfyUI:
 
     def bind(self, payload: dict[str, Any], *, output_prefix: str) -> dict[str, Any]:
         return check.bind(payload, output_prefix)
+
+    def form(self, payload: dict[str, Any], around: Surroundings) -> list[dict[str, Any]]:
+        return proposal.fields_of(payload, around.node_definitions)
+
+    def fits(self, form: Sequence[Mapping[str, Any]], payload: dict[str, Any]) -> None:
+        fields.validate(form, payload)
+
+    def fill(
+        self, payload: dict[str, Any], form: Sequence[Mapping[str, Any]], values: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        return fields.fill(payload, form, values)
+
+    def editable(self, payload: dict[str, Any], around: Surroundings) -> dict[str, Any]:
+        if graph.is_ui_format(payload):
+            return convert.convert(payload, around.node_definitions).graph
+        return graph.structured(payload)
+
+    def choices(
+        self, payload: dict[str, Any], node: str, field: str, around: Surroundings
+    ) -> tuple[str, ...]:
+        return proposal.choices_at(payload, node, field, around.node_definitions, around.models)
 
 
 def _parsed(body: bytes) -> dict[str, Any]:
