@@ -4,9 +4,10 @@ import uuid
 
 from django.db.models import Q, QuerySet
 
-from accounts.access import staffed_workshops
-from accounts.models import User
-from jobs.models import Artifact, Job, JobEvent, Upload
+from accounts.access import may_grant, staffed_workshops, workshops_of
+from accounts.models import User, Workshop
+from jobs.models import Artifact, Job, JobEvent, Template, Upload
+from jobs.templates import licence_refusal
 
 
 def visible_jobs(user: User) -> QuerySet[Job]:
@@ -43,3 +44,29 @@ def events_after(job: Job, seq: int, limit: int = 500) -> QuerySet[JobEvent]:
 def own_uploads(user: User, workshop_id: int) -> QuerySet[Upload]:
     """Files the user brought to this workshop."""
     return Upload.objects.filter(owner=user, workshop_id=workshop_id)
+
+
+def templates_for(user: User, workshop: Workshop) -> list[Template]:
+    """Templates offered to this person in this workshop, by category and name: the published version of each,
+    none that the workshop's rule on licences keeps back."""
+    offered = [row for row in _published(user, workshop) if not licence_refusal(row, workshop)]
+    return sorted(offered, key=lambda row: (row.category, row.name))
+
+
+def visible_template(user: User, template_id: int) -> Template:
+    """A template one may open: published in a workshop of one's own, or any of one whose rules one looks
+    after. Raises `Template.DoesNotExist`."""
+    mine = Template.objects.filter(workshop__in=workshops_of(user)).select_related("workshop")
+    row = mine.get(pk=template_id)
+    if not _is_published(row) and not may_grant(user, row.workshop_id):
+        raise Template.DoesNotExist
+    return row
+
+
+def _published(user: User, workshop: Workshop) -> QuerySet[Template]:
+    shown = Template.objects.filter(published_at__isnull=False, withdrawn_at__isnull=True)
+    return shown.filter(workshop=workshop, workshop__in=workshops_of(user)).select_related("workshop")
+
+
+def _is_published(row: Template) -> bool:
+    return row.published_at is not None and row.withdrawn_at is None
