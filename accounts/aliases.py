@@ -7,11 +7,12 @@ from django.db import transaction
 from accounts.models import Enrolment, Workshop
 
 BIRDS = (
-    "Avocet", "Bittern", "Bunting", "Chough", "Coot", "Crane", "Curlew", "Dipper", "Dunlin", "Eider", "Finch",
-    "Gannet", "Godwit", "Grebe", "Heron", "Hoopoe", "Ibis", "Jay", "Kestrel", "Kite", "Knot", "Lapwing", "Lark",
-    "Linnet", "Martin", "Merlin", "Nightjar", "Oriole", "Osprey", "Petrel", "Pipit", "Plover", "Puffin",
-    "Quail", "Rail", "Raven", "Robin", "Rook", "Ruff", "Shrike", "Siskin", "Skua", "Snipe", "Starling", "Stork",
-    "Swift", "Tern", "Thrush", "Turnstone", "Wagtail", "Warbler", "Whimbrel", "Wigeon", "Wren",
+    "Avocet", "Bittern", "Bunting", "Chough", "Coot", "Crane", "Curlew", "Dipper", "Dunlin", "Eider",
+    "Finch", "Gannet", "Godwit", "Grebe", "Heron", "Hoopoe", "Ibis", "Jay", "Kestrel", "Kite", "Knot",
+    "Lapwing", "Lark", "Linnet", "Martin", "Merlin", "Nightjar", "Oriole", "Osprey", "Petrel", "Pipit",
+    "Plover", "Puffin", "Quail", "Rail", "Raven", "Robin", "Rook", "Ruff", "Shrike", "Siskin", "Skua",
+    "Snipe", "Starling", "Stork", "Swift", "Tern", "Thrush", "Turnstone", "Wagtail", "Warbler",
+    "Whimbrel", "Wigeon", "Wren",
 )  # fmt: skip
 SHADES = ("Amber", "Azure", "Coral", "Indigo", "Ivory", "Ochre", "Olive", "Rose", "Silver", "Umber")
 

@@ -5,13 +5,14 @@ moves them too: opening early brings `opens_at` forward, closing early brings `c
 had begun stay given, for their keys name the session and the hour's number. A break is part of the opening.
 """
 
+import zoneinfo
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from django.db import transaction
 
 from accounts import access, audit, clock
-from accounts.models import ClassSession, User
+from accounts.models import ClassSession, User, Workshop
 
 State = ClassSession.State
 OPEN_STATES = (State.OPEN, State.BREAK, State.LAST_CALL)
@@ -65,7 +66,8 @@ def current(workshop_id: int, now: datetime | None = None) -> ClassSession | Non
     """The session that counts now: one that is open, else closing, else the next to come, else the last one;
     None when the workshop has none. Its `state` is the one due, whether the loop wrote it yet or not."""
     moment = now or clock.now()
-    sessions = list(ClassSession.objects.filter(workshop_id=workshop_id).order_by("opens_at"))
+    mine = ClassSession.objects.filter(workshop_id=workshop_id).select_related("workshop")
+    sessions = list(mine.order_by("opens_at"))
     for session in sessions:
         session.state = due_state(session, moment)
     for states in (OPEN_STATES, (State.CLOSING,), (State.REHEARSAL,)):
@@ -73,6 +75,14 @@ def current(workshop_id: int, now: datetime | None = None) -> ClassSession | Non
         if found is not None:
             return found
     return sessions[-1] if sessions else None
+
+
+def zone_of(workshop: Workshop) -> zoneinfo.ZoneInfo:
+    """The time zone of the workshop's clock; UTC where its name is none."""
+    try:
+        return zoneinfo.ZoneInfo(workshop.timezone)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError):
+        return zoneinfo.ZoneInfo("UTC")
 
 
 def move(
@@ -88,7 +98,8 @@ def move(
         before = session.state
         target = State(to)
         if seen is not None and before != seen:
-            raise ClockRefused(f"The clock has moved on meanwhile: it stands at {session.get_state_display()}.")
+            label = session.get_state_display()
+            raise ClockRefused(f"The clock has moved on meanwhile: it stands at {label}.")
         now = clock.now()
         if actor is not None:
             _check(session, target, now)

@@ -11,7 +11,7 @@ from typing import Any
 import redis.exceptions
 import structlog
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from accounts import audit
 from accounts.clock import MarketNow
@@ -263,15 +263,40 @@ def mark_lost(older_than_s: float) -> list[str]:
     return ids
 
 
-def request_drain(agent: Agent, wanted: bool, *, actor: User | None = None, reason: str = "") -> None:
-    """Ask the agent to take nothing new, or to go on; its next heartbeat hears of it."""
+def request_drain(
+    agent: Agent,
+    wanted: bool,
+    *,
+    actor: User | None = None,
+    reason: str = "",
+    workshop_id: int | None = None,
+) -> None:
+    """Ask the agent to take nothing new, or to go on; its next heartbeat hears of it. `workshop_id`: whose
+    staff asked."""
     with transaction.atomic():
         Agent.objects.filter(pk=agent.pk).update(
             drain_requested=wanted, pause_reason=reason[:200] if wanted else ""
         )
         action = "agent.drain" if wanted else "agent.resume"
-        audit.record(action, f"agent:{agent.pk}", actor=actor, reason=reason)
+        audit.record(action, f"agent:{agent.pk}", actor=actor, workshop_id=workshop_id, reason=reason)
         _workshops_changed(agent)
+
+
+def request_pause(
+    agent: Agent, reason: str, *, actor: User | None = None, workshop_id: int | None = None
+) -> None:
+    """Give the agent nothing new while `reason` stands, which students read; "" lets it go on. What it holds
+    stays with it."""
+    with transaction.atomic():
+        Agent.objects.filter(pk=agent.pk).update(pause_reason=reason[:200])
+        action = "agent.pause" if reason else "agent.unpause"
+        audit.record(action, f"agent:{agent.pk}", actor=actor, workshop_id=workshop_id, reason=reason)
+        _workshops_changed(agent)
+
+
+def serving(workshop: Workshop) -> QuerySet[Agent]:
+    """Agents that may run this workshop's jobs, whatever state they are in; revoked ones are gone."""
+    return Agent.objects.filter(Q(workshop=workshop) | Q(workshop=None)).exclude(state=Agent.State.REVOKED)
 
 
 def rebuild_acl() -> int:

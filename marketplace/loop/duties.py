@@ -13,7 +13,7 @@ from jobs import chores
 from marketplace.fleet import registry as fleet
 from marketplace.loop import leader
 from marketplace.loop.leader import Term
-from marketplace.market import dispatch, ledger_check, settlement
+from marketplace.market import class_clock, closing, dispatch, ledger_check, settlement
 from marketplace.market.delivery import quick_client
 
 CHORE_SECONDS = 600
@@ -78,6 +78,16 @@ def credit_allowances(_term: Term) -> int:
     return allowance.sweep()
 
 
+def turn_clocks(_term: Term) -> int:
+    """Take the clocks of class sessions on, and wind up those that close."""
+    return closing.tick()
+
+
+def follow_fleet(_term: Term) -> int:
+    """Fix base prices anew where the fleet has changed."""
+    return class_clock.follow_fleet()
+
+
 def sweep_holds(_term: Term) -> int:
     """Release holds without a live job: the last guard."""
     return settlement.sweep_holds()
@@ -96,6 +106,8 @@ DUTIES = (
     Duty("allowance", 1, credit_allowances),
     Duty("lost_agents", 2, mark_lost_agents),
     Duty("redis_users", 2, rebuild_redis_users),
+    Duty("clocks", 1, turn_clocks),
+    Duty("base_prices", 30, follow_fleet),
     Duty("sweep_holds", 60, sweep_holds),
     Duty("ledger_proof", 600, want_proof),
 )

@@ -16,7 +16,7 @@ from jobs import lifecycle
 from jobs.job_types.base import Refusal
 from jobs.models import TERMINAL, WAITING, Attempt, Job, Status
 from marketplace.live import publish
-from marketplace.market import charges, matching, settlement
+from marketplace.market import charges, class_clock, matching, settlement
 from marketplace.market.announce import announce, wake
 from marketplace.market.models import Lease, Order, Quote
 from marketplace.market.policies import registry as policies
@@ -152,6 +152,7 @@ def _place(student: User, quote_id: uuid.UUID | str, order_key: uuid.UUID, bid: 
     if spent is not None:
         raise QuoteSpent(spent.job)
     must_be_open(student, row.workshop)
+    class_clock.must_admit(row.workshop, row, bid)
     now = clock.now()
     if row.expires_at <= now:
         raise QuoteExpired(row)
