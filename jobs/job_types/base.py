@@ -105,6 +105,16 @@ class Checked:
     warnings: tuple[Problem, ...] = ()  # worth telling, no reason to refuse
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An input that names a model or a choice."""
+
+    value: str = ""  # what it names, "" where another node feeds it or there is no such input
+    folder: str = ""  # of models, "" for a plain choice
+    about_bytes: int | None = None  # size such a model has, None where nobody can tell
+    choices: tuple[str, ...] = ()  # what is here, sorted; empty where anything goes
+
+
 class JobType(Protocol):
     """The site half of a job type. All methods are pure and bounded in time and memory."""
 
@@ -148,8 +158,6 @@ class JobType(Protocol):
         """The payload in the form whose inputs a template or a swap can name. Raises `Refusal`."""
         ...
 
-    def choices(
-        self, payload: dict[str, Any], node: str, field: str, around: Surroundings
-    ) -> tuple[str, ...]:
-        """What could stand in that input of an editable payload here and now; empty where anything could."""
+    def place(self, payload: dict[str, Any], node: str, field: str, around: Surroundings) -> Place:
+        """What an input of an editable payload names, and what could stand there here and now."""
         ...

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobs.job_types.base import Checked, Demand, DemandLine, Problem, Refusal, Surroundings
+from jobs.job_types.base import Checked, Demand, DemandLine, Place, Problem, Refusal, Surroundings
 
 
 class TimedJob:
@@ -68,7 +68,5 @@ class TimedJob:
     def editable(self, payload: dict[str, Any], around: Surroundings) -> dict[str, Any]:
         return payload
 
-    def choices(
-        self, payload: dict[str, Any], node: str, field: str, around: Surroundings
-    ) -> tuple[str, ...]:
-        return ()
+    def place(self, payload: dict[str, Any], node: str, field: str, around: Surroundings) -> Place:
+        return Place()

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from jobs.job_types.base import Checked, Demand, Problem, Refusal, Surroundings
+from jobs.job_types.base import Checked, Demand, Place, Problem, Refusal, Surroundings
 from jobs.job_types.comfyui import check, convert, demand, graph, pictures, proposal
 from jobs.job_types.comfyui import form as fields
 
@@ -60,10 +60,8 @@ class ComfyUI:
             return convert.convert(payload, around.node_definitions).graph
         return graph.structured(payload)
 
-    def choices(
-        self, payload: dict[str, Any], node: str, field: str, around: Surroundings
-    ) -> tuple[str, ...]:
-        return proposal.choices_at(payload, node, field, around.node_definitions, around.models)
+    def place(self, payload: dict[str, Any], node: str, field: str, around: Surroundings) -> Place:
+        return proposal.place(payload, node, field, around)
 
 
 def _parsed(body: bytes) -> dict[str, Any]:

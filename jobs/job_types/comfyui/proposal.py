@@ -4,11 +4,12 @@ What authors of workflows expose by hand again and again: prompts, pictures, siz
 seed, models. Inputs of the same name and value in several nodes move together, as the two samplers of Wan do.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.job_types.comfyui import definitions, graph, stock
+from jobs.job_types.base import Place, Surroundings
+from jobs.job_types.comfyui import definitions, graph, model_classes, stock
 from jobs.job_types.comfyui.definitions import Spec
 from jobs.job_types.comfyui.form import MAX_CHOICES, MAX_FIELDS
 
@@ -53,6 +54,7 @@ _PRIMITIVES = {
     "PrimitiveString": "text",
     "PrimitiveStringMultiline": "text",
 }
+_MAIN_FOLDERS = ("checkpoints", "diffusion_models")
 _ORDER = (
     "prompt",
     "negative",
@@ -89,25 +91,31 @@ def fields_of(payload: Mapping[str, Any], node_definitions: Mapping[str, Any]) -
     return _named(ranked)
 
 
-def choices_at(
-    payload: Mapping[str, Any],
-    node: str,
-    name: str,
-    node_definitions: Mapping[str, Any],
-    models: Mapping[str, Collection[str]],
-) -> tuple[str, ...]:
-    """What could stand in an input that names a file or a choice: models present in its folder, or the
-    choices its definition offers; sorted."""
+def place(payload: Mapping[str, Any], node: str, name: str, around: Surroundings) -> Place:
+    """See JobType.place: models present in its folder, or the choices its definition offers."""
     body = payload.get(node)
-    kind = body.get("class_type", "") if isinstance(body, Mapping) else ""
-    folder = stock.MODEL_INPUTS.get(kind, {}).get(name)
-    present = set(models.get(folder, ())) if folder else set()
-    definition = node_definitions.get(kind)
-    if isinstance(definition, Mapping) and isinstance(body, Mapping):
-        for spec in definitions.expanded(definition, body.get("inputs", {})):
+    if not isinstance(body, Mapping) or name not in body.get("inputs", {}):
+        return Place()
+    kind, value = str(body.get("class_type", "")), body["inputs"][name]
+    folder = stock.MODEL_INPUTS.get(kind, {}).get(name, "")
+    offered = set(around.models.get(folder, ())) if folder else set()
+    definition = around.node_definitions.get(kind)
+    if isinstance(definition, Mapping):
+        for spec in definitions.expanded(definition, body["inputs"]):
             if spec.name == name:
-                present.update(str(each) for each in spec.choices or ())
-    return tuple(sorted(present))[:MAX_CHOICES]
+                offered.update(str(each) for each in spec.choices or ())
+    named = value if isinstance(value, str) else ""
+    return Place(named, folder, _about_bytes(folder, named), tuple(sorted(offered))[:MAX_CHOICES])
+
+
+def _about_bytes(folder: str, name: str) -> int | None:
+    """Weights times bytes of the model class a name tells; a checkpoint holds its text encoder too."""
+    found = model_classes.class_of(name) if folder in _MAIN_FOLDERS else ""
+    if not found:
+        return None
+    model = model_classes.CLASSES[found]
+    beside = model.text_encoder_gb * 1e9 if folder == "checkpoints" else 0
+    return round(model.weights * model_classes.bytes_per_weight(name) + beside)
 
 
 def _propose(node: Mapping[str, Any], spec: Spec, value: Any, role: str) -> dict[str, Any] | None:

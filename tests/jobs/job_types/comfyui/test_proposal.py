@@ -3,10 +3,10 @@
 from typing import Any
 
 from gpu_agent.simulator.definitions import own_definitions
-from jobs.job_types.base import Surroundings
+from jobs.job_types.base import Place, Surroundings
 from jobs.job_types.comfyui import form
 from jobs.job_types.comfyui.job_type import ComfyUI
-from jobs.job_types.comfyui.proposal import choices_at, fields_of
+from jobs.job_types.comfyui.proposal import fields_of, place
 
 LINKED = {"model": ["1", 0], "positive": ["2", 0], "negative": ["3", 0], "latent_image": ["4", 0]}
 SAMPLING = {"steps": 20, "cfg": 6.5, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
@@ -62,5 +62,9 @@ def test_linked_inputs_are_not_proposed() -> None:
 
 def test_models_that_are_here_can_stand_in_a_models_place() -> None:
     models = {"checkpoints": {"b.safetensors", "a.safetensors"}, "vae": {"c.safetensors"}}
-    assert choices_at(a_graph(), "1", "ckpt_name", {}, models) == ("a.safetensors", "b.safetensors")
-    assert choices_at(a_graph(), "2", "text", own_definitions(), models) == ()
+    here = Surroundings(node_definitions={}, models=models)
+    found = place(a_graph(), "1", "ckpt_name", here)
+    assert (found.folder, found.choices) == ("checkpoints", ("a.safetensors", "b.safetensors"))
+    assert found.value == "sd_xl_base_1.0.safetensors"
+    assert 4e9 < (found.about_bytes or 0) < 8e9
+    assert place(a_graph(), "2", "nothing", here) == place(a_graph(), "99", "text", here) == Place()
