@@ -90,10 +90,13 @@ class CancelResult:
     pending: bool
 
 
-def place(student: User, quote_id: uuid.UUID | str, *, key: str | None = None, bid: int = 1) -> Job:
+def place(
+    student: User, quote_id: uuid.UUID | str, *, key: str | None = None, bid: int = 1, demo: bool = False
+) -> Job:
     """Order a quote: ledger hold and job in one transaction. The same key gives the same job again.
 
     `key`: the client's Idempotency-Key, its own within the student's namespace; the quote's id by default.
+    `demo`: of staff, ahead of all, without caps and paid by the workshop's purse (see `levers.demo_now`).
     Raises InsufficientCredits, QuoteUnknown, QuoteExpired, QuoteSpent, KeyConflict, WaitingLimit, NotAllowed,
     WorkshopClosed, BadBid.
     """
@@ -102,7 +105,7 @@ def place(student: User, quote_id: uuid.UUID | str, *, key: str | None = None, b
     order_key = key_for(student.key_namespace, "order", (key or str(quote_id))[:LONGEST_KEY])
     try:
         with transaction.atomic():
-            return _place(student, quote_id, order_key, bid)
+            return _place(student, quote_id, order_key, bid, demo)
     except IntegrityError:
         # A twin with this key and another quote committed between our look and our insert.
         found = Order.objects.filter(pk=order_key).select_related("job").first()
@@ -142,7 +145,7 @@ def cancel_preview(job: Job) -> tuple[int, int]:
 # --- ordering ------------------------------------------------------------------------------------
 
 
-def _place(student: User, quote_id: uuid.UUID | str, order_key: uuid.UUID, bid: int) -> Job:
+def _place(student: User, quote_id: uuid.UUID | str, order_key: uuid.UUID, bid: int, demo: bool) -> Job:
     row = _lock_quote(student, quote_id)
     # Twins of one quote queue up at its lock, so the second finds the first's order here.
     found = Order.objects.filter(pk=order_key).select_related("job").first()
@@ -156,17 +159,19 @@ def _place(student: User, quote_id: uuid.UUID | str, order_key: uuid.UUID, bid: 
     now = clock.now()
     if row.expires_at <= now:
         raise QuoteExpired(row)
-    job = _new_job(row, now, bid)
-    account_id = posting.member_account(student, row.workshop)
+    if demo and not access.is_staff_of(student, row.workshop_id):
+        raise NotAllowed("Only staff run demos.")
+    job = _new_job(row, now, bid, demo)
+    payer = posting.purse_account(row.workshop) if demo else posting.member_account(student, row.workshop)
     held = posting.hold(
-        account_id=account_id,
+        account_id=payer,
         amount_milli=job.held_milli,
         key=key_for(student.key_namespace, "hold", str(order_key)),
         subject=f"job:{job.pk}",
     )
     job.hold_key = held.key
     # The hold's row lock is kept to the commit, so one student's orders are counted one after another.
-    step = lifecycle.create(job, held_back=_above_cap(row))
+    step = lifecycle.create(job, held_back=not demo and _above_cap(row))
     Order.objects.create(key=order_key, student=student, quote=row, job=job)
     announce(step)
     wake("placed")
@@ -202,8 +207,9 @@ def _above_cap(row: Quote) -> bool:
     return sum(status != Status.HELD_BACK for status in statuses) >= row.workshop.max_in_flight
 
 
-def _new_job(row: Quote, now: datetime, bid: int) -> Job:
-    facts = JobFacts(joined_ms=round(now.timestamp() * 1000), gpu_seconds=row.gpu_seconds, bid=bid)
+def _new_job(row: Quote, now: datetime, bid: int, demo: bool) -> Job:
+    joined_ms = round(now.timestamp() * 1000)
+    facts = JobFacts(joined_ms=joined_ms, gpu_seconds=row.gpu_seconds, bid=bid, demo=demo)
     policy = policies.named(row.workshop.policy)
     queue_class, queue_key_ms = policy.key(facts, StudentFacts(), facts.joined_ms)
     return Job(
@@ -218,6 +224,7 @@ def _new_job(row: Quote, now: datetime, bid: int) -> Job:
         template=row.template,
         form_values=row.form_values,
         bid=bid,
+        demo=demo,
         queue_class=queue_class,
         queue_key_ms=queue_key_ms,
         vram_class=matching.vram_class(row.vram_bytes),
