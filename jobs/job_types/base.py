@@ -6,6 +6,7 @@ A job type is one folder beside this file and one dotted name in settings.JOB_TY
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Protocol
 
 
@@ -38,6 +39,16 @@ class UploadedFile:
     width: int | None = None
     height: int | None = None
     frames: int | None = None
+
+
+class AssumedUploads(dict[str, UploadedFile]):
+    """Every file a workflow names, taken as uploaded: a picture of 1024×1024, 121 frames if it is a clip.
+    For prices before anybody chose a file."""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        clip = name.lower().endswith((".mp4", ".webm", ".mov", ".mkv", ".gif"))
+        digest = sha256(name.encode()).hexdigest()
+        return UploadedFile(digest, name, 0, width=1024, height=1024, frames=121 if clip else None)
 
 
 def stored_name(upload: UploadedFile) -> str:

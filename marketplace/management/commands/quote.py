@@ -4,7 +4,6 @@ import gzip
 import json
 from argparse import ArgumentParser
 from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from accounts.ledger.credits import format_credits
 from jobs.job_types import registry
-from jobs.job_types.base import Demand, Refusal, Surroundings, UploadedFile
+from jobs.job_types.base import AssumedUploads, Demand, Refusal, Surroundings
 from marketplace.fleet.models import Inventory
 from marketplace.pricing.quote import PricedQuote, price
 from marketplace.pricing.rates import DEFAULT_RATE
@@ -52,15 +51,6 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(as_json(demand, quote), ensure_ascii=False))
         else:
             self.stdout.write("\n".join(as_text(demand, quote)))
-
-
-class AssumedUploads(dict[str, UploadedFile]):
-    """Every file a workflow names, taken as uploaded: a picture of 1024×1024, 121 frames if it is a clip."""
-
-    def get(self, name: str, default: Any = None) -> Any:
-        clip = name.lower().endswith((".mp4", ".webm", ".mov", ".mkv", ".gif"))
-        digest = sha256(name.encode()).hexdigest()
-        return UploadedFile(digest, name, 0, width=1024, height=1024, frames=121 if clip else None)
 
 
 def definitions(path: Path | None) -> dict[str, Any]:

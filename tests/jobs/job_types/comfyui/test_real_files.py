@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobs.job_types.base import Refusal, Surroundings
-from marketplace.management.commands.quote import AssumedUploads
+from jobs.job_types.base import AssumedUploads, Refusal, Surroundings
 from marketplace.pricing.quote import PricedQuote, price
 from marketplace.pricing.rates import DEFAULT_RATE
 from tests.jobs.job_types.comfyui.graphs import COMFYUI
