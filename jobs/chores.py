@@ -24,6 +24,8 @@ MOST_TRIES = 10
 KINDS: Mapping[str, str] = {
     "thumbnail": "jobs.thumbnails.make",
     "check_ledger": "marketplace.market.ledger_check.check",
+    "learn_run": "marketplace.market.learning.learn",
+    "propose_rates": "marketplace.market.rate_versions.propose",
 }
 
 

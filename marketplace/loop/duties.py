@@ -13,7 +13,14 @@ from jobs import chores
 from marketplace.fleet import registry as fleet
 from marketplace.loop import leader
 from marketplace.loop.leader import Term
-from marketplace.market import class_clock, closing, dispatch, ledger_check, settlement
+from marketplace.market import (
+    class_clock,
+    closing,
+    dispatch,
+    ledger_check,
+    rate_versions,
+    settlement,
+)
 from marketplace.market.delivery import quick_client
 
 CHORE_SECONDS = 600
@@ -98,6 +105,11 @@ def want_proof(_term: Term) -> None:
     ledger_check.want_nightly()
 
 
+def want_rates(_term: Term) -> int:
+    """Ask for new rates once enough runs were learned from."""
+    return rate_versions.want_proposals()
+
+
 DUTIES = (
     Duty("dispatch", 0, dispatch_jobs),
     Duty("redeliver", 1, deliver_again),
@@ -110,4 +122,5 @@ DUTIES = (
     Duty("base_prices", 30, follow_fleet),
     Duty("sweep_holds", 60, sweep_holds),
     Duty("ledger_proof", 600, want_proof),
+    Duty("rates", 60, want_rates),
 )

@@ -33,7 +33,7 @@ from jobs.lifecycle import INFRASTRUCTURE_TRIES, LOST, Fence
 from jobs.models import ON_AGENT, TERMINAL, Artifact, Attempt, FailureCause, Job, Status
 from marketplace.fleet import registry as fleet
 from marketplace.fleet.models import Agent
-from marketplace.market import charges
+from marketplace.market import charges, learning
 from marketplace.market.announce import announce, wake
 from marketplace.market.models import Lease
 
@@ -259,6 +259,7 @@ def _finish(agent: Agent, job: Job, attempt: Attempt, words: Report) -> None:
         _handed_back(agent, job, fence, fault)
     else:
         _failed(job, fence, fault, charged_ms)
+    learning.want(attempt.pk, words)
     wake("ended")
 
 

@@ -14,6 +14,7 @@ from typing import Any
 FORGETTING = 0.985
 CLIP = 2.5  # outliers count as this many standard deviations
 PRIOR_FIXED, PRIOR_RATE = 400.0, 9.0  # variances before the first run, in units of the noise's
+LEAST_RATE = 0.05  # more work never costs less
 FIRST_NOISE, LEAST_NOISE = 0.3, 0.03  # relative
 TEMPLATE_PRIOR_RUNS = 3.0
 FIRST_P90 = 1.4
@@ -55,7 +56,7 @@ class Cell:
 
     def seconds(self, estimate: float) -> float:
         """Never below a twentieth of the estimate: a fixed part may come out negative."""
-        return max(0.05 * estimate, self.fixed + self.rate * estimate, 0.01)
+        return max(LEAST_RATE * estimate, self.fixed + self.rate * estimate, 0.01)
 
     def learned(self, estimate: float, actual: float) -> "Cell":
         """One step of recursive least squares on relative errors."""
@@ -82,7 +83,7 @@ class Cell:
         return replace(
             self,
             fixed=self.fixed + gain_fixed * clipped,
-            rate=self.rate + gain_rate * clipped,
+            rate=max(LEAST_RATE, self.rate + gain_rate * clipped),
             covariance=covariance,
             noise=max(LEAST_NOISE, noise),
             runs=self.runs + 1,
