@@ -99,7 +99,8 @@ def node(
 
 
 def _loaders() -> list[dict[str, Any]]:
-    kinds = ["stable_diffusion", "sd3", "flux", "wan", "ltxv", "qwen_image", "hunyuan_video", "lumina2"]
+    kinds = ["stable_diffusion", "sd3", "flux", "flux2", "wan", "ltxv", "qwen_image", "hunyuan_video"]
+    kinds.append("lumina2")
     lora = {
         "lora_name": choice(names("loras")),
         "strength_model": number(1.0, -100.0, 100.0),
@@ -275,6 +276,9 @@ def _sampling() -> list[dict[str, Any]]:
              {"steps": steps, "max_shift": number(2.05, 0.0, 100.0), "base_shift": number(0.95, 0.0, 100.0),
               "stretch": flag(True), "terminal": number(0.1, 0.0, 0.99)}, ["SIGMAS"],
              optional={"latent": latent}),
+        node("Flux2Scheduler", "Flux 2 Scheduler", "sampling",
+             {"steps": integer(20, 1, 4096), "width": integer(1024, 16, MAX_SIZE),
+              "height": integer(1024, 16, MAX_SIZE)}, ["SIGMAS"]),
         node("ManualSigmas", "Manual Sigmas", "sampling", {"sigmas": words("1, 0.5")}, ["SIGMAS"]),
         node("BasicGuider", "Basic Guider", "sampling", {"model": model, "conditioning": cond}, ["GUIDER"]),
         node("CFGGuider", "CFG Guider", "sampling", {"model": model, **both, "cfg": cfg}, ["GUIDER"]),

@@ -20,6 +20,7 @@ MODEL_FILES: dict[str, dict[str, int]] = {
         "flux1-dev.safetensors": 23_800_000_000,
         "flux1-schnell.safetensors": 23_800_000_000,
         "flux1-fill-dev.safetensors": 23_800_000_000,
+        "flux-2-klein-4b.safetensors": 7_750_000_000,
         "wan2.1_t2v_1.3B_fp16.safetensors": 2_840_000_000,
         "wan2.2_t2v_high_noise_14B_fp8_scaled.safetensors": 14_300_000_000,
         "wan2.2_t2v_low_noise_14B_fp8_scaled.safetensors": 14_300_000_000,
@@ -38,6 +39,7 @@ MODEL_FILES: dict[str, dict[str, int]] = {
     },
     "vae": {
         "ae.safetensors": 335_000_000,
+        "flux2-vae.safetensors": 336_000_000,
         "vae-ft-mse-840000-ema-pruned.safetensors": 335_000_000,
         "sdxl_vae.safetensors": 335_000_000,
         "wan_2.1_vae.safetensors": 254_000_000,

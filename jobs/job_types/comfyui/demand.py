@@ -186,7 +186,8 @@ class _Estimate:
         words = (
             f"{_NETWORKS[kind]:g} s × {_plain(share)} megapixels" if share > 1 else f"{_NETWORKS[kind]:g} s"
         )
-        return self.line("Analyse", node, _NETWORKS[kind] * share, words, understood=image.known)
+        seen = bool(self.checked.wires.get(node, frozenset()) & {"IMAGE", "MASK", "VIDEO"})
+        return self.line("Analyse", node, _NETWORKS[kind] * share, words, understood=image.known or not seen)
 
     def other(self, node: str, kind: str, runs: float) -> Iterator[DemandLine]:
         wires = self.checked.wires.get(node, frozenset())
