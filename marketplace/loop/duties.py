@@ -18,6 +18,8 @@ from marketplace.market import (
     closing,
     dispatch,
     ledger_check,
+    levers,
+    preemption,
     rate_versions,
     settlement,
 )
@@ -39,6 +41,16 @@ class Duty:
 def dispatch_jobs(term: Term) -> int:
     """Give waiting jobs to agents with room."""
     return dispatch.dispatch(term.epoch)
+
+
+def make_room(_term: Term) -> int:
+    """Ask jobs to make room for demos that wait."""
+    return preemption.make_room()
+
+
+def unpin_lost(_term: Term) -> int:
+    """Let any agent take jobs whose own is away."""
+    return levers.unpin_lost()
 
 
 def deliver_again(_term: Term) -> int:
@@ -112,6 +124,8 @@ def want_rates(_term: Term) -> int:
 
 DUTIES = (
     Duty("dispatch", 0, dispatch_jobs),
+    Duty("make_room", 0, make_room),
+    Duty("unpin", 5, unpin_lost),
     Duty("redeliver", 1, deliver_again),
     Duty("reap", 1, take_back),
     Duty("chores", 1, announce_chores),

@@ -179,7 +179,7 @@ def follow_fleet() -> int:
             workshop_id=session.workshop_id, action="session.base_price", subject=f"session:{session.pk}"
         ).first()
         speed = sum(fleet_speeds(session.workshop))
-        if fixed is None or speed <= 0:
+        if fixed is None or fixed.after is None or speed <= 0:
             continue
         if fixed.after["milli_per_gpu_second"] != session.base_milli_per_gpu_second:
             continue  # written by hand since

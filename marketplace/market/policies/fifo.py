@@ -16,4 +16,4 @@ class Fifo:
         return 1.0
 
     def preempts(self, job: JobFacts) -> bool:
-        return False
+        return job.demo

@@ -26,7 +26,7 @@ def test_a_demo_stands_before_students() -> None:
 
 def test_all_pay_the_base_price_in_turn() -> None:
     assert registry.named("fifo").price(JobFacts(0, 1.0, bid=4), runner_up_key_ms=5) == 1.0
-    assert not registry.named("fifo").preempts(JobFacts(0, 1.0, demo=True))
+    assert not registry.named("fifo").preempts(JobFacts(0, 1.0, bid=4))
 
 
 def test_every_mode_a_workshop_can_choose_queues_somehow() -> None:
