@@ -126,3 +126,60 @@ class Inventory(models.Model):
 
     def __str__(self) -> str:
         return f"inventory of {self.agent}"
+
+
+class ModelManifestEntry(models.Model):
+    """One model file a workshop needs on its GPU hosts. Written through `manifest.py`."""
+
+    workshop = models.ForeignKey(Workshop, on_delete=models.PROTECT, related_name="model_manifest")
+    folder = models.CharField(max_length=80, help_text=_("Below the models folder: checkpoints, loras …"))
+    name = models.CharField(max_length=200)
+    sources = models.JSONField(
+        default=list, blank=True, help_text=_("https addresses it may be fetched from, best first.")
+    )
+    size_bytes = models.BigIntegerField(
+        _("bytes"), null=True, blank=True, help_text=_("Blank: nobody has said.")
+    )
+    sha256 = models.CharField(
+        "SHA-256", max_length=64, blank=True, help_text=_("Blank: what arrives cannot be proven.")
+    )
+    licence = models.CharField(max_length=120, blank=True)
+    gated = models.BooleanField(
+        default=False,
+        help_text=_("Its source wants an accepted licence and a token of the GPU host's owner."),
+    )
+    created_at = models.DateTimeField(db_default=MarketNow(), editable=False)
+
+    class Meta:
+        ordering = ["workshop", "folder", "name"]
+        verbose_name = _("model file")
+        verbose_name_plural = _("model manifest")
+        constraints = [
+            models.UniqueConstraint(fields=["workshop", "folder", "name"], name="manifest_file_once"),
+            models.CheckConstraint(
+                condition=models.Q(size_bytes=None) | models.Q(size_bytes__gt=0),
+                name="manifest_file_has_bytes",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(sha256="") | models.Q(sha256__regex=r"^[0-9a-f]{64}$"),
+                name="manifest_file_sha256",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.folder}/{self.name}"
+
+
+class ModelReport(models.Model):
+    """How far an agent's host has the model files of its manifest, as it last told."""
+
+    agent = models.OneToOneField(Agent, on_delete=models.CASCADE, related_name="model_report")
+    files = models.JSONField(
+        default=list, help_text=_("[{folder, name, state, received_bytes, size_bytes, sha256, message}]")
+    )
+    bytes_per_second = models.BigIntegerField(default=0)
+    ended = models.BooleanField(default=True, help_text=_("Nothing more is on its way."))
+    reported_at = models.DateTimeField(db_default=MarketNow())
+
+    def __str__(self) -> str:
+        return f"model files of {self.agent}"
