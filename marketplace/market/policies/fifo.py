@@ -1,19 +1,24 @@
 """First come, first served."""
 
-from marketplace.market.policies.base import CLASS_DEMO, CLASS_PAID, JobFacts, StudentFacts
+from marketplace.market.policies.base import (
+    BasePolicy,
+    JobFacts,
+    StudentFacts,
+    arrival_ms,
+    gettext_noop,
+    student_class,
+)
 
 
-class Fifo:
-    """Jobs start in the order in which they were sent. Bids count for nothing; all pay the base price."""
+class Fifo(BasePolicy):
+    """Jobs start in the order in which they were sent.
+
+    Your place in line is the moment your job joined it. Nothing moves you up or down; all pay the base
+    price. Without credits you queue as if you had joined half an hour later.
+    """
 
     name = "fifo"
-    rule = "Jobs start in the order in which they were sent."
+    rule = gettext_noop("Jobs start in the order in which they were sent.")
 
     def key(self, job: JobFacts, student: StudentFacts, now_ms: int) -> tuple[int, int]:
-        return (CLASS_DEMO if job.demo else CLASS_PAID), job.joined_ms
-
-    def price(self, job: JobFacts, runner_up_key_ms: int | None) -> float:
-        return 1.0
-
-    def preempts(self, job: JobFacts) -> bool:
-        return job.demo
+        return student_class(job), arrival_ms(job)
