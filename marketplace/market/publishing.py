@@ -15,9 +15,7 @@ from jobs.job_types.base import AssumedUploads, Refusal
 from jobs.job_types.comfyui import form as forms
 from jobs.models import Template
 from marketplace.fleet import registry as fleet
-from marketplace.market import quoting, template_quotes
-from marketplace.pricing import quote as pricing
-from marketplace.pricing.rates import Rate
+from marketplace.market import price_list, quoting, template_quotes
 
 WARN_HOURS = 2  # of allowance
 PRICE_LIFETIME_SECONDS = 120
@@ -83,8 +81,9 @@ def _at_defaults(template: Template, viewer: User) -> tuple[int, int]:
         raise quoting.NoAgentYet("No GPU has been connected yet, so nothing can be priced.")
     payload = kind.fill(template.payload, template.form, dict.fromkeys(pictures, "picture.png"))
     demand = kind.demand(kind.check(payload, replace(around, uploads=AssumedUploads())))
-    priced = pricing.price(demand, Rate(quoting.RATE_VERSION, template.workshop.milli_per_gpu_second))
-    return priced.quote_milli, priced.ceiling_milli
+    prices = price_list.of(template.workshop)
+    told = prices.price(demand, job_type=template.job_type, template=template).quote
+    return told.quote_milli, told.ceiling_milli
 
 
 def _too_dear(ceiling_milli: int, workshop: Workshop) -> str:

@@ -13,11 +13,9 @@ from jobs.job_types import registry as job_types
 from jobs.job_types.base import Checked, Demand, Surroundings, UploadedFile, stored_name
 from jobs.models import Template, Upload
 from marketplace.fleet import registry as fleet
+from marketplace.market import price_list
 from marketplace.market.models import Quote, Sweep
-from marketplace.pricing import quote as pricing
-from marketplace.pricing.rates import Rate
 
-RATE_VERSION = 1  # of the workshop's price; rises when rates become rows
 LONGEST_TITLE = 200
 
 
@@ -81,7 +79,9 @@ def prepare(
     around = _surroundings(student, workshop)
     checked = kind.check(payload, around)
     demand = kind.demand(checked)
-    priced = pricing.price(demand, Rate(RATE_VERSION, workshop.milli_per_gpu_second))
+    prices = price_list.of(workshop, student)
+    priced = prices.price(demand, job_type=job_type, template=template)
+    told = priced.quote
     return Quote(
         workshop=workshop,
         student=student,
@@ -89,18 +89,21 @@ def prepare(
         job_type=job_type,
         payload=checked.payload,
         inputs=[_input(one) for one in checked.inputs],
-        nodes=_nodes(checked, demand),
+        nodes=_nodes(checked, priced.demand),
         summary=demand.summary[:200],
-        lines=[asdict(line) for line in priced.lines],
-        quote_milli=priced.quote_milli,
-        ceiling_milli=priced.ceiling_milli,
-        milli_per_gpu_second=workshop.milli_per_gpu_second,
-        rate_version=priced.rate_version,
-        gpu_seconds=demand.gpu_seconds,
-        loading_seconds=demand.loading_seconds,
-        seconds_p50=priced.seconds_p50,
-        seconds_p90=priced.seconds_p90,
-        vram_bytes=demand.vram_bytes,
+        lines=[asdict(line) for line in told.lines],
+        quote_milli=told.quote_milli,
+        ceiling_milli=told.ceiling_milli,
+        milli_per_gpu_second=prices.base_milli,
+        rate_version=told.rate_version,
+        gpu_seconds=told.gpu_seconds,
+        estimate_seconds=demand.gpu_seconds,
+        bias_factor=priced.bias,
+        loading_seconds=told.loading_seconds,
+        seconds_p50=told.seconds_p50,
+        seconds_p90=told.seconds_p90,
+        vram_bytes=priced.demand.vram_bytes,
+        estimate_vram_bytes=demand.vram_bytes,
         model_key=demand.model_key[:200],
         model_class=demand.model_class[:40],
         model_files=[list(one) for one in checked.model_files],

@@ -22,10 +22,12 @@ SHOWN = 0.005  # a correction smaller than this share isn't worth words
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A kind of GPU that may run the job. `speed`: all such GPUs together, against the reference."""
+    """A kind of GPU that may run the job. `speed`: of all of them together, against the reference;
+    `vram_bytes`: of one."""
 
     name: str
     speed: float = 1.0
+    vram_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +130,17 @@ def changes(before: Learned, after: Learned, runs: Iterable[Run]) -> list[Change
     return sorted(found, key=lambda one: (-one.change, one.model_class, one.gpu))
 
 
-def corrected(demand: Demand, told: Prediction, vram_bytes: int) -> Demand:
-    """The demand with every charged line stretched to what measured runs say of the whole, and says so."""
+def corrected(
+    demand: Demand, learned: Learned, gpus: Iterable[Gpu], model_class: str, template: str
+) -> Demand:
+    """The demand as measured runs know it: each charged line stretched, and saying so. `gpus` may run it, if
+    they hold it."""
+    kinds = tuple(gpus)
+    holding = [gpu for gpu in kinds if gpu.vram_bytes >= demand.vram_bytes] or kinds
+    vram_bytes = learned.memory(model_class, holding, demand.vram_bytes)
     if demand.gpu_seconds <= 0:
         return replace(demand, vram_bytes=vram_bytes)
+    told = learned.predict(model_class, template, holding, demand.gpu_seconds, demand.band)
     factor = told.p50 / demand.gpu_seconds
     return replace(
         demand,
