@@ -74,6 +74,11 @@ class Workshop(models.Model):
     allowance_cap_milli = models.PositiveBigIntegerField(null=True, blank=True)
     max_in_flight = models.PositiveSmallIntegerField(default=3)
     max_waiting = models.PositiveSmallIntegerField(default=50)
+    max_credits_in_flight_milli = models.PositiveBigIntegerField(
+        null=True,
+        blank=True,
+        help_text=_("Most one student may have set aside for jobs in line and running; blank: no limit."),
+    )
     milli_per_gpu_second = models.PositiveBigIntegerField(
         default=20, help_text=_("Base price of one reference GPU-second, in milli-credits.")
     )
