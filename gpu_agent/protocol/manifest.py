@@ -10,8 +10,8 @@ from gpu_agent.protocol.messages import Message
 MAX_MANIFEST_FILES = 2_000
 # What ComfyUI and its nodes load, and the small files beside them. No code.
 MODEL_SUFFIXES = frozenset(
-    ".safetensors .sft .ckpt .pt .pt2 .pth .bin .pkl .gguf .onnx .engine .msgpack"
-    " .json .yaml .yml .txt .model".split()
+    {".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".gguf", ".onnx", ".engine"}
+    | {".msgpack", ".json", ".yaml", ".yml", ".txt", ".model"}
 )
 _SEGMENT = re.compile(r"[^\x00-\x1f\x7f\\/:*?\"<>|]{1,150}")
 

@@ -10,6 +10,7 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
+from gpu_agent.protocol.manifest import ManifestProgress
 from gpu_agent.protocol.messages import (
     MAX_MESSAGE_BYTES,
     Handshake,
@@ -25,7 +26,7 @@ from gpu_agent.protocol.messages import (
 from marketplace.api import strict_json
 from marketplace.api.answers import RETRY_AFTER_SECONDS
 from marketplace.api.callers import bearer
-from marketplace.fleet import registry
+from marketplace.fleet import manifest, registry
 from marketplace.fleet.models import Agent
 from marketplace.market import dispatch, settlement
 
@@ -70,6 +71,16 @@ def handshake(request: HttpRequest, agent: Agent) -> Welcome:
 @_endpoint("PUT")
 def inventory(request: HttpRequest, agent: Agent) -> None:
     registry.publish_inventory(agent, _said(request, Inventory))
+
+
+@_endpoint("GET")
+def model_manifest(request: HttpRequest, agent: Agent) -> Message:
+    return manifest.of_agent(agent)
+
+
+@_endpoint("POST")
+def model_progress(request: HttpRequest, agent: Agent) -> None:
+    manifest.take_progress(agent, _said(request, ManifestProgress))
 
 
 @_endpoint("POST")

@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin, StackedInline
 
 from accounts.models import User
-from marketplace.fleet import registry
+from marketplace.fleet import admin_models, registry
 from marketplace.fleet.models import Agent, Device, Inventory
 
 
@@ -51,7 +51,7 @@ class AgentAdmin(_ReadOnly, ModelAdmin):  # type: ignore[misc]
     list_select_related = ["workshop"]
     search_fields = ["name", "hostname"]
     exclude = ["token_sha256", "previous_token_sha256"]
-    inlines = [DeviceInline, InventoryInline]
+    inlines = [DeviceInline, InventoryInline, admin_models.ModelReportInline]
     actions = ["drain", "resume", "revoke"]
 
     def has_manage_permission(self, request: HttpRequest) -> bool:
@@ -74,6 +74,9 @@ class AgentAdmin(_ReadOnly, ModelAdmin):  # type: ignore[misc]
         for agent in queryset:
             registry.revoke(agent, actor=_actor(request))
         messages.success(request, _("Revoked. What they held is requeued when its lease expires."))
+
+
+admin_models.register(admin.site)
 
 
 def _actor(request: HttpRequest) -> User | None:

@@ -8,6 +8,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from accounts.models import User, Workshop
+from gpu_agent.protocol.manifest import Manifest, ManifestFile, ManifestProgress, ModelProgress, ModelState
 from gpu_agent.protocol.messages import (
     PROTOCOL_VERSION,
     HeartbeatAnswer,
@@ -18,8 +19,8 @@ from gpu_agent.protocol.messages import (
 )
 from gpu_agent.protocol.phases import Outcome, Phase
 from jobs.models import Attempt
-from marketplace.fleet import acl, registry
-from marketplace.fleet.models import Agent, Installation
+from marketplace.fleet import acl, manifest, registry
+from marketplace.fleet.models import Agent, Installation, ModelReport
 from tests.factories import jobs as make
 
 pytestmark = pytest.mark.django_db
@@ -177,3 +178,16 @@ def test_a_finish_without_its_outputs_asks_for_them(voice: APIClient, agent: Age
     assert (answer.status_code, Refused.from_json(answer.content).code) == (409, "artifact_missing")
     attempt.refresh_from_db()
     assert attempt.outcome == ""
+
+
+def test_a_host_is_told_its_model_files_and_tells_how_far_it_is(voice: APIClient, workshop: Workshop) -> None:
+    manifest.keep(workshop, None, ManifestFile("vae", "ae.safetensors", size_bytes=9))
+    told = Manifest.from_json(voice.get("/agent/v1/manifest").content)
+    assert [file.path for file in told.files] == ["vae/ae.safetensors"]
+    have = ModelProgress("vae", "ae.safetensors", ModelState.PULLING, 4, 9)
+    words = ManifestProgress(PROTOCOL_VERSION, False, (have,))
+    assert say(voice, "manifest/progress", words.to_json()).status_code == 200
+    assert ModelReport.objects.get().files[0]["received_bytes"] == 4
+    lies = ManifestProgress(PROTOCOL_VERSION, False, (dataclasses.replace(have, received_bytes=-4),))
+    assert say(voice, "manifest/progress", lies.to_json()).json()["code"] == "bad_value"
+    assert APIClient().get("/agent/v1/manifest").status_code == 401
