@@ -58,10 +58,16 @@ class Surroundings(Protocol):
     registry: Registry
     data_dir: Path
 
-    async def admit(self, hand: "Hand") -> None: ...
+    async def admit(self, hand: "Hand") -> bool:
+        """Wait for the attempt's turn; True when it stands behind one that runs."""
+        ...
 
-    def changed(self) -> None:
-        """Somebody moved in the line for the GPU."""
+    def handed_over(self, hand: "Hand") -> None:
+        """ComfyUI has it: the next may be queued behind it."""
+        ...
+
+    def leave_line(self, hand: "Hand") -> None:
+        """It no longer stands in the line for the GPU, if it did."""
         ...
 
     def reported(self) -> None:
@@ -94,8 +100,8 @@ class Hand:
         self.stop = Stop()
         self.times = Times()
         self.phase = Phase.TAKEN
-        self.on_gpu = True  # stands in the line for the GPU, or holds it
         self.handed_over = False  # ComfyUI has it
+        self.told_nearly_done = False
         self.vram_peak_bytes: int | None = None
         self._memory = dict(entry.memory)
         self._known_spec = entry.spec
@@ -108,6 +114,11 @@ class Hand:
     @property
     def submitted(self) -> bool:
         return bool(self._memory.get("submitted"))
+
+    @property
+    def wants_gpu(self) -> bool:
+        """Taken up again after a restart with its prompt in ComfyUI, rather than with outputs to store."""
+        return self.submitted and not self._memory.get("ended")
 
     @property
     def executing(self) -> bool:
@@ -168,6 +179,8 @@ class Hand:
         ending = await self._run(runner)
         if ending.outcome is not Outcome.SUCCEEDED:
             return _Ended(ending.outcome, ending.times, ending.fault, False, ())
+        if self.stop.kind is StopKind.PREEMPT:
+            self.stop.lapse()  # it was quicker than the interrupt: the GPU is free, its outputs count
         self.enter(Phase.STORING)
         outputs = await self._or_stop(runner.collect(self))
         ended = _Ended(ending.outcome, ending.times, None, ending.cached, tuple(map(_reference, outputs)))
@@ -346,17 +359,15 @@ class Hand:
         finally:
             partial.unlink(missing_ok=True)
 
-    async def admit(self) -> None:
-        await self._or_stop(self._around.admit(self))
+    async def admit(self) -> bool:
+        return await self._or_stop(self._around.admit(self))
 
     def started(self) -> None:
         self.handed_over = True
-        self._around.changed()
+        self._around.handed_over(self)
 
     def leave_gpu(self) -> None:
-        if self.on_gpu:
-            self.on_gpu = False
-            self._around.changed()
+        self._around.leave_line(self)
 
 
 def _reference(output: Output) -> ArtifactRef:

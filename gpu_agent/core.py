@@ -24,6 +24,7 @@ from gpu_agent.comfyui.link import ComfyUILink
 from gpu_agent.config import Config
 from gpu_agent.journal import Journal, WaitingReport
 from gpu_agent.protocol.messages import (
+    PREFETCH_MS,
     PROTOCOL_VERSION,
     Command,
     CommandKind,
@@ -82,6 +83,7 @@ class Core:
         self._hands: dict[tuple[int, int], Hand] = {}
         self._tasks: dict[tuple[int, int], asyncio.Task[None]] = {}
         self._cleaning: list[asyncio.Task[None]] = []
+        self._line: list[Hand] = []  # for the GPU; the first runs, others stand behind it
         self._line_moved = asyncio.Event()
         self._report_waits = asyncio.Event()
         self._inventory_due = asyncio.Event()
@@ -215,6 +217,8 @@ class Core:
     def _begin(self, hand: Hand) -> None:
         before = [task for key, task in self._tasks.items() if key[0] == hand.delivery.attempt]
         self._hands[hand.key] = hand
+        if hand.wants_gpu:
+            self._line.append(hand)  # its prompt is in ComfyUI already
         task = asyncio.create_task(self._live(hand, before))
         self._tasks[hand.key] = task
 
@@ -227,35 +231,36 @@ class Core:
             self._hands.pop(hand.key, None)
             self._tasks.pop(hand.key, None)
             self._socket.forget(hand.delivery.attempt)
-            self.changed()
 
-    async def admit(self, hand: Hand) -> None:
-        """Wait for this attempt's turn: alone on the GPU, or in ComfyUI's queue behind one that runs."""
+    # --- the line for the GPU ------------------------------------------------------------
+
+    async def admit(self, hand: Hand) -> bool:
+        """Wait for this attempt's turn: alone on the GPU (False), or in ComfyUI's queue behind one that runs
+        (True). Who is ready first goes first: the GPU doesn't stand idle for another's download."""
+        self._line.append(hand)
         while True:
-            moved, ahead = self._line_moved, self._ahead(hand)
+            moved, ahead = self._line_moved, self._line[: self._line.index(hand)]
             if not ahead:
                 try:
                     await self._gpu.admit(hand.predicted_vram_bytes)
                 except DoesNotFit as error:
                     raise HandedBack(error.fault) from error
-                return
+                return False
             one_runs = len(ahead) == 1 and ahead[0].handed_over
             if one_runs and await self._gpu.admits_behind(hand.predicted_vram_bytes):
                 hand.enter(Phase.WAITING)
-                return
+                return True
             await moved.wait()
 
-    def _ahead(self, hand: Hand) -> list[Hand]:
-        """Who came before and has not left the GPU."""
-        ahead: list[Hand] = []
-        for other in self._hands.values():
-            if other is hand:
-                break
-            if other.on_gpu:
-                ahead.append(other)
-        return ahead
+    def handed_over(self, hand: Hand) -> None:
+        self._move_line()
 
-    def changed(self) -> None:
+    def leave_line(self, hand: Hand) -> None:
+        if hand in self._line:
+            self._line.remove(hand)
+            self._move_line()
+
+    def _move_line(self) -> None:
         # A fresh event for those who look from now on: clearing a shared one could lose somebody's wake-up.
         moved, self._line_moved = self._line_moved, asyncio.Event()
         moved.set()
@@ -265,6 +270,12 @@ class Core:
 
     def show(self, progress: Progress) -> None:
         self._socket.show(progress)
+        hand = self._hands.get((progress.attempt, progress.token))
+        left_ms = progress.remaining_ms
+        if hand is not None and not hand.told_nearly_done and left_ms is not None and left_ms <= PREFETCH_MS:
+            # A heartbeat of its own: by what it says the site picks this agent's next job in time.
+            hand.told_nearly_done = True
+            self._beat_due.set()
 
     # --- heartbeats and commands ---------------------------------------------------------
 
@@ -355,7 +366,9 @@ class Core:
 
     def _stop(self, command: Command, kind: StopKind) -> None:
         hand = self._hands.get((command.attempt, command.token))
-        if hand is not None and hand.stop.ask(kind, command.reason):
+        if hand is None or (kind is StopKind.PREEMPT and hand.phase is Phase.STORING):
+            return  # the GPU is free of it already
+        if hand.stop.ask(kind, command.reason):
             logger.info("attempt_stop_asked", attempt=command.attempt, kind=kind.value)
 
     def _hand_back(self, which: Callable[[Hand], bool]) -> None:

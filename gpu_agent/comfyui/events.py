@@ -148,8 +148,9 @@ class Tracker:
             handler(data, now_ms)
 
     def miss(self) -> None:
-        """The socket was broken while this prompt was in ComfyUI."""
-        self.gap = True
+        """The socket was broken. A prompt that had not begun lost nothing by it: either its start is heard
+        later, or it is seen running without one."""
+        self.gap = self.gap or self.started_ms is not None
 
     def seen_running(self, now_ms: float) -> None:
         """The queue says it runs though no message did: the start was missed."""

@@ -21,6 +21,7 @@ PROTOCOL_VERSION = 1
 DELIVERY_FUNCTION = "gpu_agent.worker.take_delivery"
 HEARTBEAT_SECONDS = 5
 LEASE_SECONDS = 30
+PREFETCH_MS = 4_000  # so long before its running job ends an agent says so and gets the next
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024  # /object_info with hundreds of custom nodes takes several MB
 
 

@@ -96,6 +96,11 @@ class Stop:
             return True
         return False
 
+    def lapse(self) -> None:
+        """The request is moot."""
+        self.kind, self.reason = None, ""
+        self.asked.clear()
+
 
 class Run(Protocol):
     """What the core lends a runner for one attempt."""
@@ -125,8 +130,8 @@ class Run(Protocol):
         """The file's bytes, verified, from the site or this host's cache. Raises `Failed`."""
         ...
 
-    async def admit(self) -> None:
-        """Wait until this attempt may be started (or queued behind a running one).
+    async def admit(self) -> bool:
+        """Wait until this attempt may be started, or queued behind a running one: then True.
 
         Raises `HandedBack` when it does not fit, `Stopped` when `stop` was asked for meanwhile.
         """

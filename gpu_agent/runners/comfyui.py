@@ -45,6 +45,7 @@ MAX_PREVIEW_BYTES = 256 * 1024
 READY_SECONDS = 30.0  # how long a prepared attempt waits for ComfyUI to come up
 DOWN_SECONDS = 3.0  # how long ComfyUI may be away in mid-prompt before the attempt is given up
 INTERRUPT_SECONDS = 0.25
+DEQUEUE_SECONDS = 0.02
 STOP_SECONDS = 30.0
 HANG_STOP_SECONDS = 10.0
 HANG_FLOOR_SECONDS = 10.0
@@ -118,7 +119,10 @@ class ComfyUIRunner:
                 await follow.rejoin()
             else:
                 await self._wait_ready(run)
-                await run.admit()
+                behind = await run.admit()
+                if run.stop.asked.is_set():
+                    raise Stopped
+                run.remember(behind=behind)
                 await follow.submit()
             run.started()
             ending = await follow.to_end()
@@ -306,13 +310,15 @@ class _Follow:
         if memory.get("withdrawn"):
             self._gone = True
             return
-        if self._runner.killed_by() == 9:
+        # It only stood in the queue while another ran: what brought ComfyUI down was not this one.
+        bystander = bool(memory.get("behind")) and self._tracker.started_ms is None
+        if self._runner.killed_by() == 9 and not bystander:
             raise Failed(faults.out_of_memory("ComfyUI", "", "", None, self._runner.vram_total_bytes()))
         if memory.get("resubmitted") or self._runner.link.down_since is not None or self._runner.link.stuck:
             await self._take_out()
-            raise infrastructure(why)
+            raise HandedBack(Fault(Cause.INFRASTRUCTURE, why)) if bystander else infrastructure(why)
         logger.warning("prompt_lost_resubmitting")
-        self._run.remember(resubmitted=True)
+        self._run.remember(resubmitted=True, behind=False)
         self._tracker = self._new_tracker()
         self._lost, self._missing_looks, self._place = "", 0, None
         await self.submit()
@@ -433,16 +439,20 @@ class _Follow:
         while True:
             try:
                 queue = await self._http.queue()
+                pause_seconds = INTERRUPT_SECONDS
                 if prompt_id in queue.pending:
+                    # It may start at this very moment; then there was nothing to take out, and we look again.
                     await self._http.dequeue(prompt_id)
-                    continue
-                if prompt_id not in queue.running:
+                    pause_seconds = DEQUEUE_SECONDS
+                elif prompt_id in queue.running:
+                    await self._http.interrupt(prompt_id)
+                else:
                     await self._settle_withdrawal()
                     return
-                await self._http.interrupt(prompt_id)
             except ComfyUIError as error:
                 logger.info("withdrawal_failed", error=str(error))
-            await asyncio.sleep(INTERRUPT_SECONDS)
+                pause_seconds = INTERRUPT_SECONDS
+            await asyncio.sleep(pause_seconds)
             if time.monotonic() > deadline:
                 if not await self._runner.link.restart("a prompt does not stop"):
                     self._runner.link.block(prompt_id)

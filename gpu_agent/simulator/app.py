@@ -105,7 +105,8 @@ class Routes:
         if body.get("clear"):
             self.machine.queue.clear()
         for prompt_id in body.get("delete", []):
-            self.machine.queue.delete(prompt_id)
+            if self.machine.options.misbehaviour.takes_deletion():
+                self.machine.queue.delete(prompt_id)
         return Response()
 
     async def post_interrupt(self, request: Request) -> Response:
@@ -221,6 +222,11 @@ class Routes:
         size = {"cols": 80, "rows": 24}
         return answer({"entries": list(self.machine.logs), "size": size})
 
+    async def get_executions(self, request: Request) -> Response:
+        """When the simulated GPU worked. ComfyUI has no such route."""
+        ran = [[one.prompt_id, one.began, one.ended] for one in self.machine.queue.executions()]
+        return answer({"now": time.monotonic(), "executions": ran})
+
     async def serve_socket(self, socket: WebSocket) -> None:
         await self.machine.hub.serve(
             socket,
@@ -282,6 +288,7 @@ def make_app(machine: Machine) -> Starlette:
     table += [
         Route("/internal/files/{kind}", routes.get_internal_files),
         Route("/internal/logs/raw", routes.get_raw_logs),
+        Route("/simulated/executions", routes.get_executions),
         WebSocketRoute("/ws", routes.serve_socket),
         WebSocketRoute("/api/ws", routes.serve_socket),
     ]

@@ -55,6 +55,10 @@ class Misbehaviour:
         """False: the interrupt is answered with 200 and lost."""
         return True
 
+    def takes_deletion(self) -> bool:
+        """False: taking a prompt out of the queue is answered with 200 and comes too late."""
+        return True
+
     def after_queuing(self) -> bool:
         """True: POST /prompt answers 500 although the prompt was queued."""
         return False
@@ -126,6 +130,15 @@ class LosesInterrupt(Misbehaviour):
 
     def takes_interrupt(self) -> bool:
         return not self.first_time(3)
+
+
+class StartsMeanwhile(Misbehaviour):
+    """What is to be taken out of the queue is no longer waiting by then: it starts when its turn comes."""
+
+    name = "starts_meanwhile"
+
+    def takes_deletion(self) -> bool:
+        return False
 
 
 class DeadWorker(Misbehaviour):
@@ -229,6 +242,7 @@ MISBEHAVIOURS: dict[str, type[Misbehaviour]] = {
         DiesMidStep,
         ForgetsPrompt,
         LosesInterrupt,
+        StartsMeanwhile,
         DeadWorker,
         AnswersWrongly,
         BlockedNode,

@@ -5,13 +5,17 @@ equal in number and id are therefore compared by their graphs, which Python refu
 with the entry already appended, and `get` raises it in the worker thread, which dies of it.
 """
 
+import collections
 import copy
 import heapq
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 MAX_HISTORY = 10_000
+MAX_EXECUTIONS = 10_000
 
 
 class Entry(NamedTuple):
@@ -27,6 +31,15 @@ class Entry(NamedTuple):
         return list(self)
 
 
+@dataclass(slots=True)
+class Execution:
+    """When a prompt ran, by the monotonic clock of this machine, in seconds."""
+
+    prompt_id: str
+    began: float
+    ended: float | None = None
+
+
 class PromptQueue:
     """`on_change` is called, with no lock held by the caller, whenever the number of prompts may differ."""
 
@@ -35,6 +48,7 @@ class PromptQueue:
         self._changed = threading.Condition(threading.RLock())
         self._waiting: list[Entry] = []
         self._running: dict[int, Entry] = {}
+        self._executions: collections.deque[Execution] = collections.deque(maxlen=MAX_EXECUTIONS)
         self._history: dict[str, dict[str, Any]] = {}
         self._flags: dict[str, Any] = {}
         self._tasks = 0
@@ -56,6 +70,7 @@ class PromptQueue:
             entry = heapq.heappop(self._waiting)
             self._tasks += 1
             self._running[self._tasks] = entry
+            self._executions.append(Execution(entry.prompt_id, time.monotonic()))
             self._on_change()
             return self._tasks, entry
 
@@ -63,11 +78,17 @@ class PromptQueue:
         """Move a running entry into the history; None forgets it."""
         with self._changed:
             entry = self._running.pop(task)
+            self._executions[-1].ended = time.monotonic()  # one worker: what ends is what began last
             if history is not None:
                 while len(self._history) > MAX_HISTORY:
                     self._history.pop(next(iter(self._history)))
                 self._history[entry.prompt_id] = {"prompt": entry.shown(), **copy.deepcopy(history)}
             self._on_change()
+
+    def executions(self) -> list[Execution]:
+        """What ran, oldest first: no part of ComfyUI's interface, but what idle time is measured by."""
+        with self._changed:
+            return list(self._executions)
 
     def snapshot(self) -> tuple[list[Entry], list[Entry]]:
         """Running and waiting entries, the latter in the order of the heap's list."""

@@ -42,6 +42,16 @@ class Running:
 
     stop = kill  # nothing is worth a farewell, and waiting for one would take a second a test
 
+    def break_sockets(self) -> None:
+        """Every WebSocket is lost without a farewell; HTTP goes on."""
+        self.loop.call_soon_threadsafe(self._abort_sockets)
+
+    def _abort_sockets(self) -> None:
+        for connection in list(self.server.server_state.connections):
+            transport = getattr(connection, "transport", None)
+            if transport is not None and "WebSocket" in type(connection).__name__:
+                transport.abort()
+
     def _abort(self) -> None:
         for server in self.server.servers:
             server.close()

@@ -47,6 +47,9 @@ class ComfyUI:
         """As SIGKILL would: connections break, the port refuses."""
         self.running.kill()
 
+    def break_sockets(self) -> None:
+        self.running.break_sockets()
+
     def restart(self, misbehaviour: Misbehaviour | None = None) -> None:
         """Start again where it listened, with nothing remembered but its files."""
         self.running.kill()
@@ -90,6 +93,12 @@ class DeafComfyUI(ComfyUI):
     """Loses the first three interrupts."""
 
     misbehaviour = "loses_interrupt"
+
+
+class RacingComfyUI(ComfyUI):
+    """Each prompt taken out of its queue has just stopped waiting."""
+
+    misbehaviour = "starts_meanwhile"
 
 
 class DeadWorkerComfyUI(ComfyUI):

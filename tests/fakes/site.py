@@ -57,6 +57,7 @@ class FakeSite:
         self.redis_url = "redis://agent@127.0.0.1:1/0"
         self.timeline = 1
         self.protocols = (PROTOCOL_VERSION,)
+        self.heartbeat_seconds = 0.2
         self.away = False  # 503 to everything
         self.full = False  # 507 to artifacts
         self.hears_no_end = False  # 503 to finish reports
@@ -144,7 +145,7 @@ class FakeSite:
             name="tests",
             redis_url=self.redis_url,
             queue=queue_name(AGENT),
-            heartbeat_seconds=0.2,
+            heartbeat_seconds=self.heartbeat_seconds,
             lease_seconds=30,
             workshop="",
         )

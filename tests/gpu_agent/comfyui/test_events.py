@@ -72,6 +72,20 @@ def test_a_sampler_that_never_ticks_is_charged_at_most_as_quoted(actual_ms: int,
 
 
 def test_with_a_gap_the_whole_is_charged_at_most_as_quoted() -> None:
+    run = play(tracker(expected_ms=3_000), (0, "execution_start", {}), executing(0, "decode"))
+    run.miss()
+    play(run, executing(10_000, None))
+    assert run.figures(10_000).charged_ms == 3_000
+
+
+def test_a_socket_lost_before_the_start_leaves_no_gap_when_the_start_is_heard() -> None:
+    run = tracker(expected_ms=3_000)
+    run.miss()
+    play(run, (0, "execution_start", {}), executing(0, "decode"), executing(10_000, None))
+    assert run.figures(10_000).charged_ms == 10_000
+
+
+def test_a_start_that_was_not_heard_is_a_gap() -> None:
     run = tracker(expected_ms=3_000)
     run.miss()
     play(run, executing(0, "decode"), executing(10_000, None))

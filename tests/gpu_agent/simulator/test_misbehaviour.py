@@ -168,3 +168,22 @@ def test_an_old_one_has_no_jobs_and_takes_any_id(tmp_path: Path) -> None:
         assert "create_time" not in talk.history("mine")["prompt"][3]
         assert talk.http.get("/api/jobs").status_code == 404
         assert talk.http.get("/system_stats").json()["system"]["comfyui_version"] == "0.3.64"
+
+
+def test_what_starts_meanwhile_is_not_taken_out_of_the_queue(tmp_path: Path) -> None:
+    with fakes.RacingComfyUI(tmp_path) as comfyui, Talk(comfyui.url) as talk:
+        ran = [talk.submit(sleeper(seconds=5, seed=seed)) for seed in (1, 2)]
+        assert talk.http.post("/queue", json={"delete": [ran[1]]}).status_code == 200
+        for prompt_id in ran:
+            talk.until("executing", node=None, prompt_id=prompt_id)
+        executions = talk.http.get("/simulated/executions").json()["executions"]
+    assert [prompt_id for prompt_id, _began, _ended in executions] == ran
+
+
+def test_broken_sockets_leave_http_as_it_was(tmp_path: Path) -> None:
+    with fakes.ComfyUI(tmp_path) as comfyui, Talk(comfyui.url) as talk:
+        talk.until("status")
+        comfyui.break_sockets()
+        with pytest.raises(ConnectionClosed):
+            talk.until("nothing of the kind")
+        assert talk.http.get("/queue").status_code == 200
