@@ -3,12 +3,15 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from gpu_agent.protocol import messages
+
 GIB = 1024**3
 # GiB sizes cards come in. A job's class is the smallest that holds it, so one index range holds the jobs
 # between two sizes.
 VRAM_CLASSES = (4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 144, 192, 288, 1024)
 AFFINITY_MS = 120_000  # a resident model is worth this much of the line
-PREFETCH_MS = 4_000  # an agent takes its next job this long before the running one ends
+PREFETCH_MS = messages.PREFETCH_MS  # an agent takes its next job this long before the running one ends
+MOST_IN_HAND = 4  # outputs that can't be stored must not pile up on a host
 BOUNCE_MARGIN_BYTES = GIB // 2
 
 
@@ -32,6 +35,9 @@ class Candidate:
     queue_key_ms: int
     model_files: Sequence[Sequence[str]] = ()  # [folder, name] it loads
     node_types: Sequence[str] = ()
+    workshop_id: int = 0
+    bid: int = 1
+    unpaid: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +67,14 @@ def classes_within(vram_total_bytes: int) -> list[int]:
 
 
 def has_room(in_hand: Sequence[InHand]) -> bool:
-    """Nothing in hand, or one taken job about to end and no other."""
-    if not in_hand:
-        return True
-    if len(in_hand) > 1:
+    """Nothing in hand, or one taken job about to end and no other. Those whose outputs are being stored
+    have left the GPU and don't count."""
+    working = [one for one in in_hand if one.status != "storing"]
+    if len(in_hand) >= MOST_IN_HAND or len(working) > 1:
         return False
-    (only,) = in_hand
-    if only.status == "storing":
-        return True  # the GPU is free already
+    if not working:
+        return True
+    (only,) = working
     # One that waits for a dead agent isn't about to end, however short it is.
     return only.taken and only.remaining_ms <= PREFETCH_MS
 
@@ -92,11 +98,39 @@ def ranked(candidates: Iterable[Candidate], agent: Abilities) -> list[Candidate]
     return sorted(runnable, key=lambda job: _rank(job, agent.resident_models))
 
 
-def _rank(job: Candidate, resident_models: Sequence[str]) -> tuple[int, int, str]:
-    head_start = AFFINITY_MS if job.model_key and job.model_key in resident_models else 0
-    return job.queue_class, job.queue_key_ms - head_start, str(job.job_id)
-
-
 def runner_up(ordered: Sequence[Candidate], winner: Candidate) -> Candidate | None:
-    """The best-placed job of another student; it alone may set the winner's price."""
-    return next((job for job in ordered if job.student_id != winner.student_id), None)
+    """Of `ordered`, best first, the next behind the winner that is another student's of the same class; it
+    alone may set the winner's price. Those before it were passed over: somebody else is taking them."""
+    behind = ordered[ordered.index(winner) + 1 :]
+    return next(
+        (
+            job
+            for job in behind
+            if job.student_id != winner.student_id and job.workshop_id == winner.workshop_id
+        ),
+        None,
+    )
+
+
+def runner_up_key_ms(
+    ordered: Sequence[Candidate], winner: Candidate, resident_models: Sequence[str]
+) -> int | None:
+    """The runner-up's key as it stands beside the winner's on this GPU, for `Policy.price`; None without one.
+
+    A model that is loaded already counts for either as it did in the choice: were bare keys compared, a
+    higher bid would meet other neighbours, and so another price.
+    """
+    other = runner_up(ordered, winner)
+    if other is None or other.queue_class != winner.queue_class:
+        return None
+    return (
+        other.queue_key_ms - _head_start_ms(other, resident_models) + _head_start_ms(winner, resident_models)
+    )
+
+
+def _rank(job: Candidate, resident_models: Sequence[str]) -> tuple[int, int, str]:
+    return job.queue_class, job.queue_key_ms - _head_start_ms(job, resident_models), str(job.job_id)
+
+
+def _head_start_ms(job: Candidate, resident_models: Sequence[str]) -> int:
+    return AFFINITY_MS if job.model_key and job.model_key in resident_models else 0

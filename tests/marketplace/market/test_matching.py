@@ -38,8 +38,15 @@ def test_nothing_follows_a_job_the_agent_has_not_taken() -> None:
     assert not matching.has_room([InHand("assigned", taken=False, remaining_ms=100)])
 
 
-def test_an_agent_holds_two_at_most() -> None:
-    assert not matching.has_room([InHand("storing", True, 0), InHand("assigned", True, 0)])
+def test_the_gpu_has_one_job_and_the_next_at_most() -> None:
+    assert not matching.has_room([InHand("running", True, 0), InHand("assigned", True, 0)])
+
+
+def test_outputs_being_stored_keep_no_gpu_waiting_until_they_pile_up() -> None:
+    storing, ending = InHand("storing", True, 0), InHand("running", True, 0)
+    assert matching.has_room([storing, ending])
+    assert matching.has_room([storing, storing, ending])
+    assert not matching.has_room([storing, storing, storing, ending])
 
 
 def test_the_missing_node_or_model_is_named() -> None:
