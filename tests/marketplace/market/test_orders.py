@@ -1,7 +1,5 @@
 """Orders: hold and job in one transaction, the same key the same job."""
 
-import uuid
-
 import pytest
 from django.db import connection
 
