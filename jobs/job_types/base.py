@@ -67,6 +67,8 @@ class Surroundings:
     uploads: Mapping[str, UploadedFile] = field(default_factory=dict)  # name in the file → upload
     allowed_node_types: Collection[str] = ()  # by the workshop, beyond the stock list
     limits: Mapping[str, int] = field(default_factory=dict)  # overrides of the type's own defaults
+    # node type → names of agents that would have it, were they connected; only for saying so
+    agents_with: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

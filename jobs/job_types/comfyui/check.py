@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from jobs.job_types.base import Checked, Problem, Refusal, Surroundings, UploadedFile
-from jobs.job_types.comfyui import definitions, graph, limits, stock
+from jobs.job_types.comfyui import absent, definitions, graph, limits, stock
 from jobs.job_types.comfyui.definitions import Spec
 from jobs.job_types.comfyui.scene import Scene, as_number
 
@@ -98,8 +98,7 @@ def _strangers(nodes: graph.Graph, around: Surroundings) -> Iterator[Problem]:
         definition = around.node_definitions.get(kind)
         said = f"{kind} (node {node_id})"
         if not isinstance(definition, Mapping):
-            message = f"{said} is not installed on any GPU here. Replace or remove it, or ask for it by name."
-            yield Problem("unknown_node", message, node_id, kind)
+            yield absent.unknown_node(node_id, kind, around.agents_with.get(kind, ()))
         elif kind in around.allowed_node_types:
             continue
         elif _partner(definition):
@@ -268,7 +267,7 @@ class _Bench:
             return [self._choice(node_id, spec, one) for one in value[:100]]
         if not isinstance(value, str | int | float):
             self._say(node_id, spec, "not_a_choice", "is not one of the choices.")
-        elif choices and value not in choices and not spec.options.get("remote"):
+        elif choices and value not in choices and not self._elsewhere(node_id, spec):
             offered = ", ".join(str(choice) for choice in choices[:8])
             shown = str(value)[:80]
             self._say(
@@ -278,6 +277,13 @@ class _Bench:
                 f"is {shown!r}; there are: {offered}" + "…" * (len(choices) > 8),
             )
         return value
+
+    def _elsewhere(self, node_id: str, spec: Spec) -> bool:
+        """May the choice be one that only another host or a service knows?"""
+        kind = self.nodes[node_id]["class_type"]
+        return bool(spec.options.get("remote")) or (
+            self.around.any_model and (kind, spec.name) in stock.HOST_CHOICES
+        )
 
     def _boolean(self, node_id: str, spec: Spec, value: Any) -> Any:
         if not isinstance(value, bool | int | float):
@@ -311,6 +317,8 @@ class _Bench:
         name = self._constant(node_id, spec.name)
         if name == "" and spec.type != "COMBO":
             return name
+        if isinstance(name, str) and self.nodes[node_id]["class_type"] in stock.DRAWN_FILES:
+            name = _ANNOTATED.sub("", name).strip()  # kept by the editor in a folder of its own
         if not isinstance(name, str):
             self._say(node_id, spec, "file_not_named", "must name one of your uploads.")
         elif _ANNOTATED.search(name) or ".." in name or name.startswith(("/", "\\", "~")) or ":" in name[:3]:
@@ -347,8 +355,8 @@ class _Bench:
             return name
         self.models.append((folder, name))
         if not (self.around.any_model or name in (spec.choices or ()) or self._present(folder, name)):
-            where = f"models/{folder}/" if folder else "the folder of its kind below models/"
-            self._say(node_id, spec, "missing_model", f"needs {name[:120]}: no GPU here has it in {where}.")
+            kind = self.nodes[node_id]["class_type"]
+            self.problems.append(absent.missing_model(node_id, kind, spec.name, name, folder))
         return name
 
     def _present(self, folder: str, name: str) -> bool:

@@ -6,14 +6,14 @@ subgraphs, promoted widgets' values handed in from outside. What the editor woul
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, NoReturn
 
 from jobs.job_types.base import Problem, Refusal
-from jobs.job_types.comfyui import definitions, graph, ui_file, widgets
+from jobs.job_types.comfyui import absent, definitions, graph, ui_file, widgets
 from jobs.job_types.comfyui.definitions import Spec
 from jobs.job_types.comfyui.ui_file import BYPASSED, MUTED, Level, Socket, UiFile, UiNode
 
@@ -33,11 +33,12 @@ class Converted:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What feeds an input: a link, or (`link` is None) a value. `raw`: not a dynamic prompt any more."""
+    """What feeds an input: a link, or (`link` is None) a value. `handed_in`: by a promoted widget, to every
+    input behind it, plain sockets too; no dynamic prompt any more."""
 
     link: list[Any] | None = None
     value: Any = None
-    raw: bool = False
+    handed_in: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -57,17 +58,28 @@ class Scope:
     own: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def convert(data: Mapping[str, Any], node_definitions: Mapping[str, Any]) -> Converted:
-    """The graph of a parsed UI file. Raises `Refusal`: unknown_node and old_group_node (all of them at
-    once), too_many_nodes, too_deep, recursive_subgraph, loop, too_many_links, bad_ui_file."""
-    return _Converter(data, node_definitions).convert()
+def convert(
+    data: Mapping[str, Any],
+    node_definitions: Mapping[str, Any],
+    agents_with: Mapping[str, Collection[str]] | None = None,
+) -> Converted:
+    """The graph of a parsed UI file; for `agents_with` see Surroundings. Raises `Refusal`: unknown_node and
+    old_group_node (all of them at once), too_many_nodes, too_deep, recursive_subgraph, loop, too_many_links,
+    bad_ui_file."""
+    return _Converter(data, node_definitions, agents_with or {}).convert()
 
 
 class _Converter:
-    def __init__(self, data: Mapping[str, Any], node_definitions: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        data: Mapping[str, Any],
+        node_definitions: Mapping[str, Any],
+        agents_with: Mapping[str, Collection[str]],
+    ) -> None:
         self.data = data
         self.file: UiFile = ui_file.read(data)
         self.node_definitions = node_definitions
+        self.agents_with = agents_with
         self.steps = 0
         self.placed = 0
         self.warnings: dict[tuple[str, str, str], Problem] = {}
@@ -161,9 +173,8 @@ class _Converter:
             yield Problem("old_group_node", message, node_id, node.type)
             return
         package = node.properties.get("cnr_id")
-        source = f" (package {package})" if isinstance(package, str) and package != "comfy-core" else ""
-        message = f"{node.type}{source} (node {node_id}) is not installed on any GPU here."
-        yield Problem("unknown_node", message, node_id, node.type)
+        agents = self.agents_with.get(node.type, ())
+        yield absent.unknown_node(node_id, node.type, agents, package if isinstance(package, str) else "")
 
     def _node(self, scope: Scope, node: UiNode) -> dict[str, Any]:
         definition = self.node_definitions[node.type]
@@ -182,13 +193,12 @@ class _Converter:
             found = self._feeding(scope, node, socket.link, spec.type if spec else socket.type)
             if found is not None and found.link is not None:
                 inputs[socket.name] = found.link
-            elif found is not None and spec is not None and spec.widget:
+            elif found is not None and spec is not None and (spec.widget or found.handed_in):
                 inputs[socket.name] = widgets.sent(
-                    found.value if found.raw else self._said(found.value, spec, node_id)
+                    found.value if found.handed_in else self._said(found.value, spec, node_id)
                 )
         if widgets.browser_only(definition):
             self._warn("needs_browser", node_id, node.type, "holds a view that only an open editor can draw.")
-        self._alarm(node, node_id, own)
         title = node.title or definition.get("display_name") or node.type
         return {"class_type": node.type, "inputs": inputs, "_meta": {"title": str(title)}}
 
@@ -205,17 +215,27 @@ class _Converter:
     def _own(self, scope: Scope, node: UiNode) -> dict[str, Any]:
         """The values a node's widgets hold, with those its subgraph's instance sets directly."""
         if node.id not in scope.own:
-            values = widgets.own_values(node, self.node_definitions[node.type])
+            definition = self.node_definitions[node.type]
+            values = widgets.own_values(node, definition)
+            if widgets.other_version(node, values):
+                values = self._amended(scope.prefix + node.id, node, values)
             inside = scope.inside.get(node.id, {})
             values.update({name: value for name, value in inside.items() if name in values})
             scope.own[node.id] = values
         return scope.own[node.id]
 
-    def _alarm(self, node: UiNode, node_id: str, own: Mapping[str, Any]) -> None:
-        """Names the file keeps beside the positions tell when another version of the node wrote it."""
-        named = node.properties.get("widgets_values_named")
-        if isinstance(named, Mapping) and not set(named) <= {*own, "control_after_generate"}:
-            self._warn("other_version", node_id, node.type, "was saved by another version of it.")
+    def _amended(self, node_id: str, node: UiNode, values: dict[str, Any]) -> dict[str, Any]:
+        """Another version of the node wrote the file, so positions may have shifted. Where they no longer
+        make sense, the names beside them are gone by, and what fits nothing here becomes the default."""
+        self._warn("other_version", node_id, node.type, "was saved by another version of it.")
+        definition = self.node_definitions[node.type]
+        if widgets.sensible(definition, values):
+            return values
+        amended, replaced = widgets.by_name_or_default(definition, node.told)
+        for name, value in replaced.items():
+            told = f"has no {name} {str(node.told.get(name))[:60]!r} here: {value!r} stands in."
+            self._warn("value_replaced", node_id, node.type, told)
+        return amended
 
     def _warn(self, code: str, node_id: str, kind: str, message: str) -> None:
         said = f"{kind} (node {node_id}) {message}"
@@ -324,7 +344,7 @@ class _Converter:
     def _handed_in(self, scope: Scope, index: int) -> Found | None:
         """The value of a subgraph's unlinked input: the instance's, else that of the first inner widget."""
         if index in scope.hosted:
-            return Found(value=scope.hosted[index], raw=True)
+            return Found(value=scope.hosted[index], handed_in=True)
         return self._first_inner(scope, index)
 
     def _first_inner(self, scope: Scope, index: int) -> Found | None:
@@ -339,12 +359,12 @@ class _Converter:
                     return None
                 own = self._own(scope, node)
                 held = socket.widget in own
-                return Found(value=own[socket.widget], raw=True) if held else None
+                return Found(value=own[socket.widget], handed_in=True) if held else None
             inner = child.level.promotions.get(("-1", socket.name))
             if inner is None:
                 return None
             if inner in child.hosted:
-                return Found(value=child.hosted[inner], raw=True)
+                return Found(value=child.hosted[inner], handed_in=True)
             scope, index = child, inner
         return None
 

@@ -34,7 +34,7 @@ class ComfyUI:
             raise Refusal(Problem("no_agent", "No GPU is connected yet, so nothing says what can run."))
         if not graph.is_ui_format(payload):
             return check.check(payload, around)
-        converted = convert.convert(payload, around.node_definitions)
+        converted = convert.convert(payload, around.node_definitions, around.agents_with)
         checked = check.check(converted.graph, around)
         return replace(checked, warnings=converted.warnings + checked.warnings)
 
@@ -57,7 +57,7 @@ class ComfyUI:
 
     def editable(self, payload: dict[str, Any], around: Surroundings) -> dict[str, Any]:
         if graph.is_ui_format(payload):
-            return convert.convert(payload, around.node_definitions).graph
+            return convert.convert(payload, around.node_definitions, around.agents_with).graph
         return graph.structured(payload)
 
     def place(self, payload: dict[str, Any], node: str, field: str, around: Surroundings) -> Place:

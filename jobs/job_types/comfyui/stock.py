@@ -63,6 +63,9 @@ FILE_INPUTS = {
     "Preview3D": "model_file",
 }
 
+# Nodes whose file was drawn in the editor, which says after its name which of ComfyUI's folders it is in.
+DRAWN_FILES = frozenset({"Painter"})
+
 # Node → {input that names a model file: ComfyUI's models folder}.
 MODEL_INPUTS: dict[str, dict[str, str]] = {
     **{
@@ -113,6 +116,9 @@ MODEL_INPUTS: dict[str, dict[str, str]] = {
     "LoadDA3Model": {"model_name": "geometry_estimation"},
     "LoadMediaPipeFaceLandmarker": {"model_name": "detection"},
 }
+
+# Choices that depend on what else a GPU host has installed; where any model counts as present, so do these.
+HOST_CHOICES = frozenset({("ModelAttentionBackend", "attention")})
 
 # Choices of model inputs that are built in, not files.
 BUILT_IN_MODELS = frozenset({"pixel_space", "taesd", "taesdxl", "taesd3", "taef1"})

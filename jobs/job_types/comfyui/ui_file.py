@@ -34,6 +34,7 @@ class UiNode:
     values: list[Any] | dict[str, Any]
     properties: Mapping[str, Any]
     named: Mapping[str, Socket]  # the sockets by name
+    told: Mapping[str, Any]  # the values again by name, where the file keeps them so; may be out of date
 
     @property
     def first_value(self) -> Any:
@@ -148,6 +149,7 @@ def _node(entry: object) -> UiNode:
     sockets = entry.get("inputs")
     properties = entry.get("properties")
     mode = entry.get("mode")
+    told = entry.get("widgets_values_named")
     read = tuple(filter(None, map(_socket, sockets if isinstance(sockets, list) else ())))
     return UiNode(
         id=node_id,
@@ -162,6 +164,7 @@ def _node(entry: object) -> UiNode:
         values=stored if isinstance(stored, list | dict) else [],
         properties=properties if isinstance(properties, Mapping) else {},
         named={socket.name: socket for socket in reversed(read)},
+        told=told if isinstance(told, Mapping) else {},
     )
 
 

@@ -1,5 +1,6 @@
 """Which stored value belongs to which widget: the editor keeps them by position, with extras in between."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
@@ -20,6 +21,55 @@ def own_values(node: UiNode, definition: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(node.values, dict):
         return _by_name(node.values, definition)
     return _Reader(node, definition).read(node.values)
+
+
+def other_version(node: UiNode, values: Mapping[str, Any]) -> bool:
+    """Did another version of the node write the file? Names it keeps beside the positions tell."""
+    return not set(node.told) <= {*values, "control_after_generate"}
+
+
+def sensible(definition: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    """Could each value be meant for the input it is read for?"""
+    return all(
+        _fits(spec, values[spec.name])
+        for spec in definitions.expanded(definition, values)
+        if spec.widget and spec.name in values
+    )
+
+
+def by_name_or_default(
+    definition: Mapping[str, Any], told: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(values as the file tells them by name, defaults where those fit nothing; the latter alone)."""
+    made: dict[str, Any] = {}
+    replaced: dict[str, Any] = {}
+    stack = list(reversed(definitions.inputs(definition)))
+    while stack:
+        spec = stack.pop()
+        if not spec.widget:
+            continue
+        value = told.get(spec.name, spec.default())
+        if not _fits(spec, value):
+            value = replaced[spec.name] = spec.default()
+        made[spec.name] = value
+        stack.extend(reversed(definitions.children(spec, value)))
+    return made, replaced
+
+
+def _fits(spec: Spec, value: Any) -> bool:
+    """Only what is surely wrong doesn't: a choice that looks like a file's name may be another host's."""
+    if spec.type in ("INT", "FLOAT"):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        low, high = spec.options.get("min", -math.inf), spec.options.get("max", math.inf)
+        return bool(low <= value <= high)
+    if spec.type == "BOOLEAN":
+        return isinstance(value, bool)
+    if spec.type == "STRING":
+        return isinstance(value, str)
+    if spec.type in ("COMBO", definitions.DYNAMIC_COMBO) and spec.choices and not spec.options.get("remote"):
+        return value in spec.choices or (isinstance(value, str) and "." in value)
+    return True
 
 
 def sent(value: Any) -> Any:

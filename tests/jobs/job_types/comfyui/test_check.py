@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from jobs.job_types.base import Refusal
 from jobs.job_types.comfyui import limits
 from tests.jobs.job_types.comfyui.graphs import (
     COMFYUI,
@@ -35,6 +36,15 @@ def test_before_an_agent_has_reported_nothing_can_be_checked() -> None:
 def test_all_unknown_nodes_are_listed_at_once() -> None:
     graph = with_node(with_node(text_to_image(), "a", "NoSuchNode"), "b", "NorThis")
     assert refusals(graph) == [("unknown_node", "a", ""), ("unknown_node", "b", "")]
+
+
+def test_an_unknown_node_is_told_with_the_agents_that_would_have_it() -> None:
+    graph = with_node(with_node(text_to_image(), "a", "NoSuchNode"), "b", "NorThis")
+    with pytest.raises(Refusal) as caught:
+        check(graph, agents_with={"NorThis": ["studio-2", "attic"]})
+    first, second = (problem.message for problem in caught.value.problems)
+    assert first.startswith("NoSuchNode (node a) is not installed on any GPU here.")
+    assert second == "NorThis (node b) can't run now: attic, studio-2 have it, but are not connected."
 
 
 @pytest.mark.parametrize(
@@ -122,6 +132,18 @@ def test_a_missing_model_is_named_with_the_folder_it_belongs_in() -> None:
     assert check(graph).model_files == (("checkpoints", "other.safetensors"),)
 
 
+def test_a_missing_model_is_told_with_its_size_where_that_is_known() -> None:
+    graph = text_to_image(model__ckpt_name="sd_xl_base_1.0.safetensors")
+    graph = with_node(graph, "lora", "LoraLoaderModelOnly", model=["model", 0], lora_name="mine.safetensors")
+    graph["sampler"]["inputs"]["model"] = ["lora", 0]
+    with pytest.raises(Refusal) as caught:
+        check(graph, any_model=False)
+    assert [problem.message.partition(":")[0] for problem in caught.value.problems] == [
+        "Missing model sd_xl_base_1.0.safetensors (6.9 GB, belongs in models/checkpoints/)",
+        "Missing model mine.safetensors (belongs in models/loras/)",
+    ]
+
+
 @pytest.mark.parametrize("name", ["../secret.safetensors", "/etc/x.safetensors", "C:/x.safetensors", "", 5])
 def test_a_model_name_that_leaves_its_folder_is_refused(name: Any) -> None:
     assert refusals(text_to_image(model__ckpt_name=name))[0][1:] == ("model", "ckpt_name")
@@ -140,6 +162,15 @@ def test_a_name_linked_from_a_primitive_is_rewritten_where_it_is_used() -> None:
     assert check(graph, node_definitions=definitions).payload["file"]["inputs"]["image"].endswith(".png")
     graph["name"]["inputs"]["value"] = "/etc/passwd"
     assert refusals(graph, node_definitions=definitions) == [("foreign_file", "file", "image")]
+
+
+def test_what_was_painted_in_the_editor_is_an_upload_of_the_students_too() -> None:
+    painter = {"input": {"required": {"mask": ["STRING", {}]}}, "output": ["IMAGE"], "python_module": "nodes"}
+    graph = with_node(text_to_image(save__images=["p", 0]), "p", "Painter", mask="painter/castle.PNG [temp]")
+    told = {"node_definitions": DEFINITIONS | {"Painter": painter}}
+    assert check(graph, **told).payload["p"]["inputs"]["mask"] == f"{UPLOAD.sha256}.png"
+    graph["p"]["inputs"]["mask"] = "painter/other.png [temp]"
+    assert refusals(graph, **told) == [("missing_upload", "p", "mask")]
 
 
 @pytest.mark.parametrize(

@@ -229,6 +229,33 @@ def test_a_link_to_nothing_is_dropped_with_a_warning() -> None:
     assert [warning.code for warning in converted.warnings] == ["broken_link"]
 
 
+def test_a_promoted_value_also_reaches_plain_sockets_behind_it() -> None:
+    shown = {"PreviewAny": {"input": {"required": {"source": ["*", {}]}}, "output": ["STRING"]}}
+    inner = Ui().add(5, "EmptyLatentImage", 64, 64, 1).add(6, "PreviewAny")
+    inner.wire(-10, 0, 5, "width", "INT", widget=True).wire(-10, 0, 6, "source", "*")
+    ui = Ui().add(1, "sub", 768)
+    ui.subgraphs.append(inner.as_subgraph("sub", ["width"], {}))
+    assert inputs(ui, "1:6", MORE | shown) == {"source": 768}
+    assert inputs(ui, "1:5", MORE | shown)["width"] == 768
+
+
+def test_values_another_version_wrote_go_by_name_or_become_defaults() -> None:
+    told = {"width": 64, "shape": "round", "height": 32, "batch_size": "auto"}
+    ui = Ui().add(1, "EmptyLatentImage", 64, "round", 32, "auto", widgets_values_named=told)
+    made = convert(ui.data, DEFINITIONS)
+    assert made.graph["1"]["inputs"] == {"width": 64, "height": 32, "batch_size": 1}
+    assert [warning.code for warning in made.warnings] == ["other_version", "value_replaced"]
+    assert "batch_size 'auto' here: 1 stands in" in made.warnings[1].message
+
+
+def test_values_that_still_make_sense_keep_their_positions_with_a_warning() -> None:
+    told = {"width": 1, "height": 2, "shape": 3}
+    ui = Ui().add(1, "EmptyLatentImage", 64, 32, 2, widgets_values_named=told)
+    made = convert(ui.data, DEFINITIONS)
+    assert made.graph["1"]["inputs"] == {"width": 64, "height": 32, "batch_size": 2}
+    assert [warning.code for warning in made.warnings] == ["other_version"]
+
+
 def test_hostile_subgraphs_and_links_are_refused() -> None:
     itself = Ui().add(1, "sub")
     itself.subgraphs.append(Ui().add(1, "sub").as_subgraph("sub", [], {}))
