@@ -128,6 +128,23 @@ class Place:
     choices: tuple[str, ...] = ()  # what is here, sorted; empty where anything goes
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One input of a checked payload, set to another value."""
+
+    node: str
+    input: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A payload somebody might want instead. `words` complete "cheaper with …"."""
+
+    words: str
+    changes: tuple[Change, ...]
+
+
 class JobType(Protocol):
     """The site half of a job type. All methods are pure and bounded in time and memory."""
 
@@ -149,6 +166,19 @@ class JobType(Protocol):
     def bind(self, payload: dict[str, Any], *, output_prefix: str) -> dict[str, Any]:
         """A copy of a checked payload whose outputs all go below `output_prefix` (one per attempt:
         a cached rerun would otherwise name files that are gone)."""
+        ...
+
+    def cheaper(self, checked: Checked, around: Surroundings) -> tuple[Variant, ...]:
+        """Small changes likely to cost less, a handful, which would pass `check`. Not priced."""
+        ...
+
+    def changed(self, checked: Checked, variant: Variant) -> Checked:
+        """The submission with a variant's changes, good for `demand`; never for running unchecked."""
+        ...
+
+    def requirements(self, checked: Checked) -> list[dict[str, Any]]:
+        """What is known of the models it loads: [{folder, name, size_bytes, licence, commercial}]; size 0 and
+        no licence where nothing is."""
         ...
 
     def form(self, payload: dict[str, Any], around: Surroundings) -> list[dict[str, Any]]:

@@ -5,7 +5,21 @@ from importlib import import_module
 
 from jobs.job_types.base import JobType
 
-PARTS = ("name", "parse", "check", "demand", "bind", "form", "fits", "fill", "editable", "place")
+PARTS = (
+    "name",
+    "parse",
+    "check",
+    "demand",
+    "bind",
+    "cheaper",
+    "changed",
+    "requirements",
+    "form",
+    "fits",
+    "fill",
+    "editable",
+    "place",
+)
 
 _types: dict[str, JobType] = {}
 

@@ -1,19 +1,30 @@
 """Quotes: a submission is checked, priced and stored with its expiry."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
+from django.utils.translation import gettext
 
 from accounts import access, clock
 from accounts.models import User, Workshop
 from gpu_agent.protocol.messages import NodeWork
 from jobs.job_types import registry as job_types
-from jobs.job_types.base import Checked, Demand, Surroundings, UploadedFile, stored_name
+from jobs.job_types.base import (
+    Checked,
+    Demand,
+    Problem,
+    Refusal,
+    Surroundings,
+    UploadedFile,
+    stored_name,
+)
 from jobs.models import Template, Upload
 from marketplace.fleet import registry as fleet
-from marketplace.market import price_list
+from marketplace.market import hints, price_list
 from marketplace.market.models import Quote, Sweep
 
 LONGEST_TITLE = 200
@@ -82,6 +93,7 @@ def prepare(
     prices = price_list.of(workshop, student)
     priced = prices.price(demand, job_type=job_type, template=template)
     told = priced.quote
+    requirements = _permitted(hints.requirements(kind, checked, template), workshop)
     return Quote(
         workshop=workshop,
         student=student,
@@ -110,9 +122,61 @@ def prepare(
         template=template,
         form_values=dict(form_values or {}),
         sweep=sweep,
+        hints=hints.of(
+            kind,
+            checked,
+            around,
+            prices=prices,
+            price_milli=told.quote_milli,
+            workshop=workshop,
+            template=template,
+        ),
+        requirements=requirements,
         node_types=list(checked.node_types),
         expires_at=clock.now() + timedelta(seconds=settings.QUOTE_LIFETIME_SECONDS),
     )
+
+
+def requote(row: Quote, changes: Sequence[Mapping[str, Any]]) -> Quote:
+    """A new quote of the same student's with single inputs changed, as a hint tells. Raises as `quote`."""
+    places = {(change["node"], change["input"]): change["value"] for change in changes}
+    values = dict(row.form_values)
+    for one in row.template.form if row.template is not None else ():
+        where = [one, *one.get("also", ())]
+        found = [places[key] for place in where if (key := (place.get("node"), place.get("input"))) in places]
+        if found:
+            values[one["name"]] = found[0]
+    return quote(
+        row.student,
+        row.workshop,
+        with_changes(row, changes),
+        title=row.title,
+        job_type=row.job_type,
+        template=row.template,
+        form_values=values,
+    )
+
+
+def with_changes(row: Quote, changes: Sequence[Mapping[str, Any]]) -> bytes:
+    """The quote's submission with single inputs changed: [{node, input, value}]. Raises Refusal.
+
+    A quote keeps files under their stored names; here they have the names their owner gave them again.
+    """
+    kind = job_types.get(row.job_type)
+    given = {one["name"]: one["title"] for one in row.inputs}
+    form = [
+        {
+            "name": f"change_{number}",
+            "label": str(change.get("input", ""))[:80],
+            "node": str(change.get("node", "")),
+            "input": str(change.get("input", "")),
+            "kind": "boolean" if isinstance(change.get("value"), bool) else "choice",
+            "default": change.get("value"),
+            "choices": [change.get("value")],
+        }
+        for number, change in enumerate(changes)
+    ]
+    return json.dumps(kind.fill(_renamed(row.payload, given), form, {}), ensure_ascii=False).encode()
 
 
 def must_be_open(student: User, workshop: Workshop) -> None:
@@ -121,6 +185,34 @@ def must_be_open(student: User, workshop: Workshop) -> None:
         raise WorkshopClosed(f"{workshop.name} is closed.")
     if not access.may_submit(student, workshop):
         raise NotAllowed(f"You are not enrolled in {workshop.name}.")
+
+
+def _permitted(requirements: list[dict[str, Any]], workshop: Workshop) -> list[dict[str, Any]]:
+    """The models' rows. Raises Refusal for those whose licence the workshop's rule keeps out."""
+    if not workshop.commercial_licences_only:
+        return requirements
+    words = gettext(
+        "%(name)s may not be used commercially (%(licence)s), and %(workshop)s takes only models that may."
+    )
+    problems = [
+        Problem(
+            "licence",
+            words % {"name": row["name"], "licence": row["licence"], "workshop": workshop.name},
+        )
+        for row in hints.barred(requirements)
+    ]
+    if problems:
+        raise Refusal(*problems)
+    return requirements
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """A payload with whole strings replaced."""
+    if isinstance(value, dict):
+        return {key: _renamed(each, names) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_renamed(each, names) for each in value]
+    return names.get(value, value) if isinstance(value, str) else value
 
 
 def _surroundings(student: User, workshop: Workshop) -> Surroundings:

@@ -2,9 +2,20 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from jobs.job_types.base import Checked, Demand, DemandLine, Place, Problem, Refusal, Surroundings
+from jobs.job_types.base import (
+    Change,
+    Checked,
+    Demand,
+    DemandLine,
+    Place,
+    Problem,
+    Refusal,
+    Surroundings,
+    Variant,
+)
 
 
 class TimedJob:
@@ -53,6 +64,31 @@ class TimedJob:
 
     def bind(self, payload: dict[str, Any], *, output_prefix: str) -> dict[str, Any]:
         return {**payload, "prefix": output_prefix}
+
+    def cheaper(self, checked: Checked, around: Surroundings) -> tuple[Variant, ...]:
+        """Half the seconds, or a thousandth less: one worth telling, one not."""
+        seconds = float(checked.payload.get("seconds", 2))
+        return (
+            Variant("a little less", (Change("1", "seconds", seconds * 0.999),)),
+            Variant("half the seconds", (Change("1", "seconds", seconds / 2),)),
+        )
+
+    def changed(self, checked: Checked, variant: Variant) -> Checked:
+        values = {change.input: change.value for change in variant.changes}
+        return replace(checked, payload={**checked.payload, **values})
+
+    def requirements(self, checked: Checked) -> list[dict[str, Any]]:
+        """A model called closed… may not be used commercially."""
+        return [
+            {
+                "folder": folder,
+                "name": name,
+                "size_bytes": 10,
+                "licence": "Closed" if name.startswith("closed") else "",
+                "commercial": False,
+            }
+            for folder, name in checked.model_files
+        ]
 
     def form(self, payload: dict[str, Any], around: Surroundings) -> list[dict[str, Any]]:
         return [{"name": name, "kind": "number", "default": value} for name, value in payload.items()]

@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from jobs.job_types.base import Checked, Demand, Place, Problem, Refusal, Surroundings
-from jobs.job_types.comfyui import check, convert, demand, graph, pictures, proposal
+from jobs.job_types.base import Checked, Demand, Place, Problem, Refusal, Surroundings, Variant
+from jobs.job_types.comfyui import check, convert, demand, graph, hints, known_models, pictures, proposal
 from jobs.job_types.comfyui import form as fields
+
+REQUIREMENT_PARTS = ("folder", "name", "size_bytes", "licence", "commercial")
 
 
 class ComfyUI:
@@ -43,6 +45,16 @@ class ComfyUI:
 
     def bind(self, payload: dict[str, Any], *, output_prefix: str) -> dict[str, Any]:
         return check.bind(payload, output_prefix)
+
+    def cheaper(self, checked: Checked, around: Surroundings) -> tuple[Variant, ...]:
+        return hints.cheaper(checked, around)
+
+    def changed(self, checked: Checked, variant: Variant) -> Checked:
+        return replace(checked, payload=hints.changed(checked.payload, variant.changes))
+
+    def requirements(self, checked: Checked) -> list[dict[str, Any]]:
+        told = known_models.rows(checked.model_files)
+        return [{part: row[part] for part in REQUIREMENT_PARTS} for row in told]
 
     def form(self, payload: dict[str, Any], around: Surroundings) -> list[dict[str, Any]]:
         return proposal.fields_of(payload, around.node_definitions)
