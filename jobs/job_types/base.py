@@ -124,7 +124,8 @@ class Place:
 
     value: str = ""  # what it names, "" where another node feeds it or there is no such input
     folder: str = ""  # of models, "" for a plain choice
-    about_bytes: int | None = None  # size such a model has, None where nobody can tell
+    size_bytes: int | None = None  # of such a model, None where nobody can tell
+    exact: bool = False  # the published file's size, not a guess from its name
     choices: tuple[str, ...] = ()  # what is here, sorted; empty where anything goes
 
 

@@ -167,11 +167,11 @@ def missing_models(
     found = []
     for problem in wanted:
         place = kind.place(payload, problem.node, problem.field, around)
-        size_bytes = sizes.get(place.value)
         present = tuple(name for name in place.choices if _is_here(name, place.folder, around.models))
-        known = size_bytes is not None
-        told = size_bytes if known else place.about_bytes
-        found.append(Missing(problem, place.value, place.folder, told, known, present))
+        told = sizes.get(place.value)
+        size_bytes = told if told is not None else place.size_bytes
+        exact = told is not None or place.exact
+        found.append(Missing(problem, place.value, place.folder, size_bytes, exact, present))
     return found
 
 

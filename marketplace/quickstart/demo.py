@@ -16,13 +16,14 @@ from typing import Any
 import httpx
 from PIL import Image, ImageDraw
 
+from jobs.job_types.comfyui.starters import STARTERS
 from marketplace.quickstart import ports
 from marketplace.quickstart.house import House, HouseError
 from marketplace.quickstart.logins import LOGINS
 from marketplace.quickstart.options import REPOSITORY, Bind, OptionError, Options
 from marketplace.quickstart.supervisor import Supervisor
 
-STARTER = REPOSITORY / "marketplace" / "web" / "starters" / "sdxl-text-to-image.json"
+STARTER = "sdxl-text-to-image"
 SPEED = "20"
 ENDED = ("succeeded", "failed", "cancelled")
 LOOK_SECONDS = 0.15
@@ -51,6 +52,9 @@ def main(workflows: Sequence[Path], *, many: bool, environment: Mapping[str, str
     many, in success or a refusal that names the node."""
     files = _files(workflows)
     with tempfile.TemporaryDirectory(prefix="darkroom-demo-") as folder:
+        if not files:
+            files = [Path(folder) / f"{STARTER}.json"]
+            files[0].write_text(json.dumps(_starter()), encoding="utf-8")
         options = _options(environment, Path(folder))
         with (Path(folder) / "house.log").open("w") as log:
 
@@ -185,7 +189,7 @@ async def _ready(client: httpx.AsyncClient) -> None:
     login = LOGINS[0]
     token = await client.post("/api/v1/token", json={"username": login.username, "password": login.password})
     headers = {"Authorization": f"Bearer {token.raise_for_status().json()['token']}"}
-    probe = {"workflow": STARTER.read_text(encoding="utf-8")}
+    probe = {"workflow": _starter()}
     while time.monotonic() < deadline:
         answer = await client.post("/api/v1/quotes", json=probe, headers=headers)
         if answer.status_code != 503:  # 503: no agent has told yet what it can run
@@ -240,7 +244,7 @@ def _last_lines(log: Path) -> str:
 
 
 def _files(workflows: Sequence[Path]) -> list[Path]:
-    """The files named, and those of the folders named, or the starter. OptionError names an absent one."""
+    """The files named, and those of the folders named. OptionError names an absent one."""
     files: list[Path] = []
     for path in workflows:
         found = sorted(path.glob("*.api.json")) if path.is_dir() else [path]
@@ -248,7 +252,12 @@ def _files(workflows: Sequence[Path]) -> list[Path]:
             wanted = "no *.api.json in the folder" if path.is_dir() else "no file"
             raise OptionError(f"WORKFLOW: there is {wanted} {path}")
         files += found
-    return files or [STARTER]
+    return files
+
+
+def _starter() -> dict[str, Any]:
+    """The workflow of the starter, in API format."""
+    return next(one.payload for one in STARTERS if one.slug == STARTER)
 
 
 def _options(environment: Mapping[str, str], folder: Path) -> Options:

@@ -10,6 +10,7 @@ from accounts import clock
 from accounts.ledger import posting
 from accounts.ledger.posting import key_for
 from accounts.models import ClassSession, Enrolment, User, Workshop
+from marketplace.market import importing
 from marketplace.quickstart.logins import DEMO_PASSWORD, INSTRUCTOR, ORGANIZER
 
 WORKSHOP_SLUG, WORKSHOP_NAME = "demo", "Moving Image Lab"
@@ -53,6 +54,7 @@ def seed() -> Workshop:
     )
     _person(workshop, INSTRUCTOR, Enrolment.Role.INSTRUCTOR, password)
     _person(workshop, ORGANIZER, Enrolment.Role.ORGANIZER, password, superuser=True)
+    importing.import_starters(workshop)
     return workshop
 
 

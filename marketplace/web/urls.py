@@ -4,7 +4,7 @@ from django.templatetags.static import static
 from django.urls import path
 from django.views.generic.base import RedirectView
 
-from marketplace.web.views import account, class_credits, jobs, quotes, statement, studio
+from marketplace.web.views import account, class_credits, jobs, quotes, statement, studio, sweeps, templates
 
 app_name = "web"
 urlpatterns = [
@@ -17,6 +17,17 @@ urlpatterns = [
     path("studio", studio.studio, name="studio"),
     path("studio/_fragment", studio.fragment, name="studio_fragment"),
     path("studio/uploads/_fragment", studio.uploads_fragment, name="uploads_fragment"),
+    path("templates/<int:template_id>", templates.template, name="template"),
+    path("templates/<int:template_id>/_fragment", templates.fragment, name="template_fragment"),
+    path("templates/<int:template_id>/run", templates.run, name="template_run"),
+    path("templates/<int:template_id>/defaults", templates.defaults, name="template_defaults"),
+    path("templates/<int:template_id>/workflow.json", templates.workflow, name="template_workflow"),
+    path("templates/<int:template_id>/sweep", sweeps.builder, name="sweep_builder"),
+    path("templates/<int:template_id>/sweep/_fragment", sweeps.price_fragment, name="sweep_price"),
+    path("templates/<int:template_id>/sweep/run", sweeps.run, name="sweep_run"),
+    path("sweeps/<uuid:sweep_id>", sweeps.sweep, name="sweep"),
+    path("sweeps/<uuid:sweep_id>/_fragment", sweeps.fragment, name="sweep_fragment"),
+    path("quotes/<uuid:quote_id>/change", quotes.change, name="quote_change"),
     path("quotes/<uuid:quote_id>", quotes.quote, name="quote"),
     path("quotes/<uuid:quote_id>/_fragment", quotes.fragment, name="quote_fragment"),
     path("quotes/<uuid:quote_id>/run", quotes.run, name="run"),

@@ -1,7 +1,6 @@
 """A throw-away installation, as `make run` starts it, that runs one student's jobs one after another."""
 
 import asyncio
-import json
 import os
 import statistics
 import sys
@@ -9,7 +8,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,14 +16,14 @@ import psycopg
 from marketplace.quickstart import ports
 from marketplace.quickstart.house import House
 from marketplace.quickstart.logins import DEMO_PASSWORD
-from marketplace.quickstart.options import REPOSITORY, Options
+from marketplace.quickstart.options import Options
 from marketplace.quickstart.supervisor import Supervisor
+from tests.factories.workflows import a_sketch
 
 WARM_UP = 3
 JOBS = 20
 POLL_SECONDS = 0.015
 PATIENCE_SECONDS = 60.0
-WORKFLOW = REPOSITORY / "marketplace" / "web" / "starters" / "sd15-sketch.json"
 
 _TIMES = """
 SELECT extract(epoch FROM t.execution_started_at)::float, t.executing_ms
@@ -129,7 +127,7 @@ async def _can_quote(client: httpx.AsyncClient) -> bool:
 
 
 async def _quote(client: httpx.AsyncClient, seed: int) -> httpx.Response:
-    workflow = json.loads(Path(WORKFLOW).read_text())
+    workflow = a_sketch(steps=15)
     workflow["3"]["inputs"]["seed"] = seed  # nothing comes from ComfyUI's cache
     return await client.post("/api/v1/quotes", json={"workflow": workflow, "title": f"bench {seed}"})
 

@@ -1,5 +1,6 @@
 """A whole site as processes, and Chromium to look at it. One site serves all tests of this folder."""
 
+import json
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Response, sync_playwright
 
+from tests.factories.workflows import a_sketch
 from tests.polling import poll
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -111,9 +113,9 @@ def _await_first_price(house: "subprocess.Popen[bytes]", address: str, output: I
         assert client.post("/sign-in", data={**login, **_token(client)}).is_redirect, (
             "the instructor is let in"
         )
-        starter = {"starter": "sd15-sketch"}
+        sketch = {"workflow": json.dumps(a_sketch())}
         poll(
-            lambda: client.post("/studio", data={**starter, **_token(client)}).is_redirect,
+            lambda: client.post("/studio", data={**sketch, **_token(client)}).is_redirect,
             START_SECONDS,
             "a price",
         )

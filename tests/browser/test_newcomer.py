@@ -1,16 +1,17 @@
 """A newcomer's way through the whole house: from signing in to a receipt whose numbers add up."""
 
+import copy
 import json
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
+from jobs.job_types.comfyui.starters import STARTERS
 from tests.browser.conftest import Watched
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
-STARTER = Path(__file__).resolve().parents[2] / "marketplace/web/starters/sdxl-text-to-image.json"
+STARTER = next(one for one in STARTERS if one.slug == "sdxl-text-to-image")
 PATIENCE_MS = 60_000
 WATCH = """
 () => {
@@ -32,8 +33,8 @@ SEEN = "() => Object.fromEntries(Object.entries(window.seen).map(([name, found])
 
 
 def a_workflow(seed: int, steps: int = 30) -> str:
-    graph = json.loads(STARTER.read_text())
-    graph["3"]["inputs"].update(seed=seed, steps=steps)
+    graph = copy.deepcopy(STARTER.payload)
+    graph["sample"]["inputs"].update(seed=seed, steps=steps)
     return json.dumps(graph, indent=2)
 
 
@@ -90,8 +91,8 @@ def test_the_page_after_the_run_is_the_page_after_a_reload(watched: Watched) -> 
 def test_the_price_names_the_amount_that_is_then_set_aside(watched: Watched) -> None:
     watched.sign_in("student3")
     page = watched.page
-    page.get_by_role("button", name="See the price: Quick sketch").click()
-    page.wait_for_url("**/quotes/*")
+    page.get_by_role("link", name="Quick sketch").click()
+    page.wait_for_url("**/templates/*")
     offered = page.locator("#run").inner_text()
     page.locator("#run").click()
     page.wait_for_url("**/jobs/*")
@@ -152,9 +153,10 @@ def test_the_keyboard_alone_leads_from_sign_in_to_the_price(watched: Watched) ->
     expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator("#main")).to_be_focused()
-    page.get_by_role("button", name="See the price: Quick sketch").focus()
+    page.get_by_role("link", name="Quick sketch").focus()
     page.keyboard.press("Enter")
-    page.wait_for_url("**/quotes/*")
+    page.wait_for_url("**/templates/*")
+    expect(page.locator("#run")).to_be_visible()
     assert watched.complaints == []
 
 

@@ -10,8 +10,8 @@ from jobs.job_types.comfyui.proposal import fields_of
 from jobs.models import Template, Upload
 from marketplace.fleet.models import Agent, Inventory, NodeDefinitions
 from tests.factories.jobs import NODES, an_agent
+from tests.factories.workflows import MODEL, a_sketch
 
-MODEL = "v1-5-pruned-emaonly.safetensors"
 REQUIREMENT = {
     "folder": "checkpoints", "name": MODEL, "size_bytes": 4_270_000_000,
     "licence": "CreativeML Open RAIL-M", "commercial": True, "url": "",
@@ -26,30 +26,6 @@ def a_comfyui_agent(workshop: Workshop, **columns: Any) -> Agent:
     files = {folder: sorted(names) for folder, names in MODEL_FILES.items()}
     Inventory.objects.filter(agent=found).update(node_definitions=known, model_files=files)
     return found
-
-
-def a_sketch(steps: int = 20, model: str = MODEL) -> dict[str, Any]:
-    """A small text-to-image graph."""
-    links: dict[str, Any] = {"positive": ["2", 0], "negative": ["3", 0], "latent_image": ["4", 0]}
-    sampling = {"steps": steps, "cfg": 7.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
-    return {
-        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": model}},
-        "2": {"class_type": "CLIPTextEncode", "inputs": {"text": "a lighthouse", "clip": ["1", 1]}},
-        "3": {"class_type": "CLIPTextEncode", "inputs": {"text": "blurry", "clip": ["1", 1]}},
-        "4": {"class_type": "EmptyLatentImage", "inputs": {"width": 512, "height": 512, "batch_size": 1}},
-        "5": {"class_type": "KSampler", "inputs": {"seed": 7, **sampling, "model": ["1", 0], **links}},
-        "6": {"class_type": "VAEDecode", "inputs": {"samples": ["5", 0], "vae": ["1", 2]}},
-        "7": {"class_type": "SaveImage", "inputs": {"images": ["6", 0], "filename_prefix": "x"}},
-    }
-
-
-def a_picture_graph() -> dict[str, Any]:
-    """Image to image: the sketch begun from a picture."""
-    graph = a_sketch()
-    graph["4"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
-    graph["8"] = {"class_type": "VAEEncode", "inputs": {"pixels": ["4", 0], "vae": ["1", 2]}}
-    graph["5"]["inputs"]["latent_image"] = ["8", 0]
-    return graph
 
 
 def a_template(workshop: Workshop, payload: dict[str, Any] | None = None, **more: Any) -> Template:

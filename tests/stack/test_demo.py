@@ -1,5 +1,6 @@
 """`make demo` as a person meets it: the receipt, the refusal, and the status the shell sees."""
 
+import json
 import os
 import re
 import subprocess
@@ -10,15 +11,21 @@ import pytest
 
 from marketplace.quickstart import demo
 from marketplace.quickstart.options import OptionError
+from tests.factories.workflows import a_sketch
 from tests.stack.conftest import OF_THE_TESTS, REPOSITORY
 
 pytestmark = pytest.mark.stack
 
-SKETCH = REPOSITORY / "marketplace" / "web" / "starters" / "sd15-sketch.json"
+
+@pytest.fixture
+def sketch(tmp_path: Path) -> Path:
+    file = tmp_path / "sketch.json"
+    file.write_text(json.dumps(a_sketch()))
+    return file
 
 
-def test_a_demo_shows_progress_the_file_and_a_receipt_that_adds_up() -> None:
-    shown = _demo(str(SKETCH))
+def test_a_demo_shows_progress_the_file_and_a_receipt_that_adds_up(sketch: Path) -> None:
+    shown = _demo(str(sketch))
     assert shown.returncode == 0, shown.stderr
     assert re.search(r"running: .+, \d+ %", shown.stdout)
     saved = re.search(r"Saved (.+)", shown.stdout)
@@ -30,10 +37,10 @@ def test_a_demo_shows_progress_the_file_and_a_receipt_that_adds_up() -> None:
     assert held == paid + returned
 
 
-def test_a_refusal_names_the_node_and_why_and_the_others_go_on(tmp_path: Path) -> None:
+def test_a_refusal_names_the_node_and_why_and_the_others_go_on(tmp_path: Path, sketch: Path) -> None:
     unknown = tmp_path / "unknown.json"
     unknown.write_text('{"4": {"class_type": "NoSuchNode", "inputs": {}}}')
-    shown = _demo(str(unknown), str(SKETCH), "--many")
+    shown = _demo(str(unknown), str(sketch), "--many")
     assert "node 4 NoSuchNode" in shown.stderr
     assert "not installed" in shown.stderr
     table = [line.split()[:2] for line in shown.stdout.splitlines()]

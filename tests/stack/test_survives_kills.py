@@ -8,7 +8,7 @@ import httpx
 import psutil
 import pytest
 
-from marketplace.web import starters
+from tests.factories.workflows import a_sketch
 from tests.polling import poll
 from tests.stack.conftest import RunningHouse, start_house
 
@@ -75,8 +75,7 @@ def _steady(client: httpx.Client, method: str, path: str, **options: object) -> 
 
 
 def _buy(student: httpx.Client) -> str:
-    workflow = (Path(starters.__file__).parent / "starters" / "sd15-sketch.json").read_text()
-    quote = _steady(student, "POST", "/api/v1/quotes", json={"workflow": workflow}).json()["id"]
+    quote = _steady(student, "POST", "/api/v1/quotes", json={"workflow": a_sketch()}).json()["id"]
     headers = {"Idempotency-Key": str(uuid.uuid4())}
     return str(_steady(student, "POST", "/api/v1/jobs", json={"quote": quote}, headers=headers).json()["id"])
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.job_types.base import Place, Surroundings
-from jobs.job_types.comfyui import definitions, graph, model_classes, stock
+from jobs.job_types.comfyui import definitions, graph, known_models, model_classes, stock
 from jobs.job_types.comfyui.definitions import Spec
 from jobs.job_types.comfyui.form import MAX_CHOICES, MAX_FIELDS
 
@@ -105,7 +105,9 @@ def place(payload: Mapping[str, Any], node: str, name: str, around: Surroundings
             if spec.name == name:
                 offered.update(str(each) for each in spec.choices or ())
     named = value if isinstance(value, str) else ""
-    return Place(named, folder, _about_bytes(folder, named), tuple(sorted(offered))[:MAX_CHOICES])
+    known = known_models.known(folder, named) if folder else None
+    size_bytes = known.size_bytes if known else _about_bytes(folder, named)
+    return Place(named, folder, size_bytes, known is not None, tuple(sorted(offered))[:MAX_CHOICES])
 
 
 def _about_bytes(folder: str, name: str) -> int | None:

@@ -4,7 +4,6 @@ import json
 import uuid
 from typing import Any
 
-from django.db.models import Q
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
@@ -13,10 +12,11 @@ from django.views.decorators.http import require_GET, require_POST, require_safe
 from accounts import clock
 from accounts.models import User, Workshop
 from jobs import queries
+from jobs.job_types.base import Refusal
 from jobs.models import Job
-from marketplace.fleet.models import Agent
-from marketplace.market import eta, orders
+from marketplace.market import eta, orders, template_quotes
 from marketplace.market.models import Quote
+from marketplace.web import drafts, quote_page, template_page
 from marketplace.web.context import balance_of
 from marketplace.web.guard import Region, SignedInRequest, signed_in
 from marketplace.web.numbers import credits_exact
@@ -91,6 +91,30 @@ def again(request: SignedInRequest, quote_id: uuid.UUID) -> HttpResponse:
 
 @require_POST
 @signed_in
+def change(request: SignedInRequest, quote_id: uuid.UUID) -> HttpResponse:
+    """A price for the same workflow with a hint's changes applied."""
+    found = _find(request.user, quote_id)
+    try:
+        body = template_quotes.changed(
+            found.workshop,
+            found.job_type,
+            _as_submitted(found),
+            drafts.changes(request.POST.get("apply", "")),
+        )
+    except Refusal as refusal:
+        return studio.page(
+            request,
+            body=_as_submitted(found),
+            title=found.title,
+            problems=refusal.problems,
+            status=studio.REFUSED,
+        )
+    renewed = studio.price(request, found.workshop, body, found.title, found.job_type)
+    return redirect("web:quote", quote_id=renewed.pk) if isinstance(renewed, Quote) else renewed
+
+
+@require_POST
+@signed_in
 def rerun(request: SignedInRequest, job_id: uuid.UUID) -> HttpResponse:
     """A price for the workflow of a job, for whoever may see it."""
     try:
@@ -150,17 +174,13 @@ def _run_bar(request: SignedInRequest, found: Quote, problem: str = "") -> Regio
 
 
 def _page(request: SignedInRequest, found: Quote, problem: str = "", status: int = 200) -> HttpResponse:
-    longest = max((line["gpu_seconds"] for line in found.lines if not line.get("free")), default=0)
     before = _before(request, found)
     context = {
         "section": "studio",
-        "quote": found,
-        "rows": [{**line, "title": _title(found, line)} for line in found.lines],
-        "longest": longest,
-        "axis_milli": found.ceiling_milli * 1.15,
+        **quote_page.context(found),
+        "hints": template_page.hints(found),
         "run_bar": _run_bar(request, found, problem),
         "before": before,
-        "simulated": _only_simulated(found.workshop),
         "difference_milli": found.ceiling_milli - before.ceiling_milli if before else 0,
         "workflow_text": json.dumps(found.payload, indent=2, ensure_ascii=False),
     }
@@ -174,15 +194,3 @@ def _before(request: SignedInRequest, found: Quote) -> Quote | None:
     except ValueError:
         return None
     return Quote.objects.filter(pk=asked, student=request.user).exclude(pk=found.pk).first()
-
-
-def _only_simulated(workshop: Workshop) -> bool:
-    """Whether nothing but simulated GPUs serves the workshop now."""
-    serving = Agent.objects.filter(Q(workshop=None) | Q(workshop=workshop)).filter(
-        state__in=(Agent.State.READY, Agent.State.DRAINING)
-    )
-    return set(serving.values_list("simulated", flat=True).distinct()) == {True}
-
-
-def _title(found: Quote, line: dict[str, Any]) -> str:
-    return str(found.nodes.get(line.get("node", ""), {}).get("title", ""))

@@ -13,9 +13,10 @@ from accounts.models import Workshop
 from jobs import queries
 from jobs.job_types.base import Problem, Refusal
 from jobs.models import ON_AGENT, WAITING, Upload
-from marketplace.market import orders
+from marketplace.market import orders, template_quotes
 from marketplace.market.models import Quote
-from marketplace.web import job_page, starters
+from marketplace.market.template_quotes import Missing
+from marketplace.web import drafts, job_page, template_page
 from marketplace.web.context import workshop_of
 from marketplace.web.guard import Region, SignedInRequest, signed_in
 
@@ -54,7 +55,12 @@ def price(
     try:
         return orders.quote(request.user, workshop, body, title=title, job_type=job_type)
     except Refusal as refusal:
-        return page(request, body=body, title=title, problems=refusal.problems, status=REFUSED)
+        missing = template_quotes.missing_models(workshop, job_type, body, refusal.problems)
+        # A picture's bytes can't stay in the field, but the workflow in it can.
+        kept = template_quotes.changed(workshop, job_type, body, ()) if missing and b"\0" in body else body
+        return page(
+            request, body=kept, title=title, problems=refusal.problems, missing=missing, status=REFUSED
+        )
     except orders.NoAgentYet as error:
         return page(request, body=body, title=title, problems=[Problem("no_agent", str(error))], status=503)
     except (orders.NotAllowed, orders.WorkshopClosed) as error:
@@ -67,12 +73,13 @@ def _price_submitted(request: SignedInRequest) -> HttpResponse:
     workshop = workshop_of(request)
     if workshop is None:
         return page(request, status=403)
-    title = request.POST.get("title", "").strip()
-    starter = starters.starter(request.POST.get("starter", ""))
-    if starter is not None:
-        body, title = starter.workflow(request.POST.get("prompt", "")), title or str(starter.name)
-    else:
-        body = _submitted(request)
+    title, body = request.POST.get("title", "").strip(), _submitted(request)
+    swaps = drafts.swaps(request.POST)
+    if swaps:
+        try:
+            body = template_quotes.changed(workshop, "comfyui", body, swaps)
+        except Refusal as refusal:
+            return page(request, body=body, title=title, problems=refusal.problems, status=REFUSED)
     priced = price(request, workshop, body, title)
     return redirect("web:quote", quote_id=priced.pk) if isinstance(priced, Quote) else priced
 
@@ -110,22 +117,28 @@ def _uploads(request: SignedInRequest) -> Region:
     return Region(request, "web/_uploads.html", {"uploads": list(mine[:UPLOADS_SHOWN])})
 
 
+def _swap_of(problem: Problem, missing: Sequence[Missing]) -> Missing | None:
+    return next((one for one in missing if one.problem == problem), None)
+
+
 def page(
     request: SignedInRequest,
     *,
     body: bytes = b"",
     title: str = "",
     problems: Sequence[Problem] = (),
+    missing: Sequence[Missing] = (),
     status: int = 200,
 ) -> HttpResponse:
     workshop = workshop_of(request)
     context: dict[str, Any] = {
         "section": "studio",
         "strip": _strip(request),
-        "starters": starters.STARTERS,
+        "cards": template_page.cards(request.user, workshop),
         "workflow_text": _readable(body),
         "workflow_title": title,
-        "problems": problems,
+        "problems": [(problem, _swap_of(problem, missing)) for problem in problems],
+        "swappable": any(one.choices for one in missing),
         "may_submit": workshop is not None and access.may_submit(request.user, workshop),
         "uploads": _uploads(request),
         "workshops": list(access.workshops_of(request.user)[:50]),

@@ -5,7 +5,8 @@ import pytest
 from accounts.models import AuditRow, User, Workshop
 from marketplace.market import publishing
 from tests.factories.jobs import a_member, a_workshop
-from tests.factories.templates import a_comfyui_agent, a_picture_graph, a_sketch, a_template
+from tests.factories.templates import a_comfyui_agent, a_template
+from tests.factories.workflows import a_picture_graph, a_sketch
 
 pytestmark = pytest.mark.django_db
 

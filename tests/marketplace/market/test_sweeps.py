@@ -44,7 +44,7 @@ def test_a_sweep_is_ordered_whole_and_once_for_its_key(student: User, template: 
     assert sweeps.place_sweep(student, template, {}, GRID, key="k") == first
     jobs = Job.objects.filter(order__quote__sweep=first)
     assert jobs.count() == Job.objects.count() == 6
-    assert len({job.payload["5"]["inputs"]["seed"] for job in jobs}) == 1, "they differ by the grid alone"
+    assert len({job.payload["3"]["inputs"]["seed"] for job in jobs}) == 1, "they differ by the grid alone"
     assert balance_of(student, template.workshop).held_milli == sum(job.held_milli for job in jobs)
     assert audit.findings() == []
 

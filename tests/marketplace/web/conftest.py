@@ -11,8 +11,8 @@ from django.test import Client
 from accounts.models import User, Workshop
 from gpu_agent.simulator.definitions import own_definitions
 from marketplace.fleet.models import Agent, Inventory, NodeDefinitions
-from marketplace.web import starters
 from tests.factories.jobs import NODES, a_student, a_workshop, an_agent
+from tests.factories.workflows import a_sketch
 
 
 @pytest.fixture(autouse=True)
@@ -50,10 +50,10 @@ def page(client: Client, student: User) -> Client:
 
 @pytest.fixture
 def sketch() -> Callable[..., str]:
-    """`sketch(node="3", steps=5)`: a starter's workflow as text, with inputs of one node changed."""
+    """`sketch(node="3", steps=5)`: a workflow as text, with inputs of one node changed."""
 
     def text(node: str = "3", **inputs: Any) -> str:
-        graph = json.loads(starters.STARTERS[1].workflow())
+        graph = a_sketch(steps=15)
         graph[node]["inputs"].update(inputs)
         return json.dumps(graph)
 

@@ -1,5 +1,6 @@
 """The studio: a workflow becomes a price, or is refused beside its kept text."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -8,26 +9,53 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from accounts.models import User, Workshop
+from jobs import templates
 from jobs.models import Job, Upload
 from marketplace.fleet.models import Agent
 from marketplace.market.models import Quote
-from marketplace.web import starters
-from tests.factories.jobs import a_job, a_student, taken
+from tests.factories.jobs import a_job, a_student, a_workshop, taken
+from tests.factories.templates import a_comfyui_agent, a_template
+from tests.factories.workflows import MODEL
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.mark.parametrize("starter", starters.STARTERS, ids=lambda starter: starter.slug)
-def test_every_starter_leads_to_a_price(page: Client, agent: Agent, starter: starters.Starter) -> None:
-    answer = page.post("/studio", {"starter": starter.slug, "prompt": "a red door"})
-    quote = Quote.objects.get()
-    assert answer.url == f"/quotes/{quote.pk}"
-    assert quote.payload[starter.prompt_node]["inputs"]["text"] == "a red door"
-    assert quote.title == str(starter.name)
+def test_templates_stand_on_cards_with_models_licences_and_a_price_to_expect(
+    page: Client, agent: Agent, workshop: Workshop
+) -> None:
+    template = a_template(workshop, category="Text to image")
+    shown = page.get("/studio").content.decode()
+    assert f'href="/templates/{template.pk}"' in shown
+    assert "Model of 4.27\u00a0GB" in shown
+    assert "CreativeML Open RAIL-M" in shown
+    assert re.search(r"from about 0\.\d\d credits", shown)
 
 
-def test_a_starter_takes_a_fresh_seed_each_time() -> None:
-    assert starters.STARTERS[0].workflow() != starters.STARTERS[0].workflow()
+def test_drafts_and_templates_of_other_workshops_stand_on_no_card(
+    page: Client, agent: Agent, workshop: Workshop
+) -> None:
+    a_template(a_workshop(), name="Theirs")
+    templates.withdraw(a_template(workshop, name="Gone"), None)
+    shown = page.get("/studio").content.decode()
+    assert "Theirs" not in shown
+    assert "Gone" not in shown
+    assert "No templates yet" in shown
+
+
+def test_a_missing_model_is_swapped_on_the_page_that_tells_of_it(
+    page: Client, workshop: Workshop, sketch: Callable[..., str]
+) -> None:
+    a_comfyui_agent(workshop)
+    text = sketch("4", ckpt_name="sdxl_of_somebody.safetensors")
+    told = page.post("/studio", {"workflow": text})
+    shown = told.content.decode()
+    assert told.status_code == 400
+    assert "sdxl_of_somebody.safetensors has about" in shown
+    assert "models/checkpoints/" in shown
+    assert 'name="swap:4:ckpt_name"' in shown
+    answer = page.post("/studio", {"workflow": text, "swap:4:ckpt_name": MODEL})
+    assert answer.status_code == 302
+    assert Quote.objects.get().payload["4"]["inputs"]["ckpt_name"] == MODEL
 
 
 def test_a_pasted_workflow_leads_to_a_price(page: Client, agent: Agent, sketch: Callable[..., str]) -> None:

@@ -2,6 +2,7 @@
 import "./forms.js";
 import "./drop.js";
 import "./upload.js";
+import "./compose.js";
 import { start } from "./live.js";
 
 start();
