@@ -85,9 +85,16 @@ class ClassRoom(RuleBasedStateMachine):
     def finish(self, data: st.DataObject, outcome: Outcome, ms: int, stored: bool) -> None:
         voice = data.draw(st.sampled_from(self.voices))
         refs = voice.stored(1)
-        if not stored:
-            voice.attempt.artifacts.all().delete()
-        self.say(voice, voice.words(Phase.FINISHED, outcome=outcome, charged_ms=ms, artifacts=refs))
+        words = voice.words(Phase.FINISHED, outcome=outcome, charged_ms=ms, artifacts=refs)
+        if stored:
+            self.say(voice, words)
+            return
+        voice.attempt.artifacts.all().delete()
+        try:
+            settlement.report(voice.agent, words)
+        except settlement.ArtifactMissing:
+            assert outcome is Outcome.SUCCEEDED
+            assert not Attempt.objects.get(pk=voice.attempt.pk).outcome, "nothing was applied"
 
     @precondition(lambda self: self.voices)
     @rule(data=st.data(), cause=st.sampled_from(list(Cause)))
