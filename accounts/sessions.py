@@ -117,6 +117,26 @@ def move(
     return session
 
 
+def plan(
+    workshop: Workshop, opens_at: datetime, closes_at: datetime, *, actor: User, title: str = ""
+) -> ClassSession:
+    """A new opening of the workshop; audited. ClockRefused, NotStaff."""
+    if not access.is_staff_of(actor, workshop.pk):
+        raise NotStaff(f"{actor.name} doesn't look after {workshop}.")
+    with transaction.atomic():
+        Workshop.objects.select_for_update(no_key=True).get(pk=workshop.pk)
+        if closes_at <= max(opens_at, clock.now()):
+            raise ClockRefused("The class has to end after it opens, and not in the past.")
+        others = ClassSession.objects.filter(workshop=workshop).exclude(state=State.CLOSED)
+        if others.filter(opens_at__lt=closes_at, closes_at__gt=opens_at).exists():
+            raise ClockRefused("Another session of the class is planned for that time.")
+        session = ClassSession.objects.create(
+            workshop=workshop, title=title[:120], opens_at=opens_at, closes_at=closes_at
+        )
+        _record("session.planned", session, actor, "", "")
+    return session
+
+
 def set_end(session_id: int, closes_at: datetime, *, actor: User, reason: str = "") -> ClassSession:
     """Let the class end at another time; last call is taken back where it is not due any more. Audited.
     ClockRefused, NotStaff."""

@@ -16,13 +16,14 @@ CHOSEN = "workshop"  # session key: slug of the workshop the person looks at
 
 
 def site(request: HttpRequest) -> dict[str, Any]:
-    """Context processor: `SITE_NAME`, and lazily `workshop`, `balance`, `live_topic`, `teaches`."""
+    """Context processor: `SITE_NAME`, and lazily the rest."""
     return {
         "SITE_NAME": settings.SITE_NAME,
         "workshop": SimpleLazyObject(lambda: workshop_of(request)),
         "balance": SimpleLazyObject(lambda: balance_of(request)),
         "live_topic": SimpleLazyObject(lambda: _live_topic(request)),
         "teaches": SimpleLazyObject(lambda: teaches(request)),
+        "looks_after": SimpleLazyObject(lambda: looks_after(request)),
     }
 
 
@@ -56,6 +57,16 @@ def teaches(request: HttpRequest) -> bool:
         workshop is not None
         and isinstance(request.user, User)
         and access.may_grant(request.user, workshop.pk)
+    )
+
+
+def looks_after(request: HttpRequest) -> bool:
+    """Whether the person is staff of the current workshop."""
+    workshop = workshop_of(request)
+    return (
+        workshop is not None
+        and isinstance(request.user, User)
+        and access.is_staff_of(request.user, workshop.pk)
     )
 
 

@@ -4,7 +4,18 @@ from django.templatetags.static import static
 from django.urls import path
 from django.views.generic.base import RedirectView
 
-from marketplace.web.views import account, class_credits, jobs, quotes, statement, studio, sweeps, templates
+from marketplace.web.views import (
+    account,
+    class_credits,
+    class_page,
+    jobs,
+    market,
+    quotes,
+    statement,
+    studio,
+    sweeps,
+    templates,
+)
 
 app_name = "web"
 urlpatterns = [
@@ -38,6 +49,11 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/cancel", jobs.cancel, name="cancel"),
     path("jobs/<uuid:job_id>/again", quotes.rerun, name="rerun"),
     path("jobs/<uuid:job_id>/workflow.json", jobs.workflow, name="workflow"),
+    path("market", market.market, name="market"),
+    path("market/_fragment", market.fragment, name="market_fragment"),
+    path("class", class_page.class_page, name="class_page"),
+    path("class/_fragment", class_page.fragment, name="class_fragment"),
+    path("class/pull", class_page.pull, name="class_pull"),
     path("class/credits", class_credits.grant, name="class_credits"),
     path("class/credits/<uuid:key>", class_credits.batch, name="class_batch"),
     path("statement", statement.statement, name="statement"),
