@@ -25,7 +25,8 @@ def sketch(tmp_path: Path) -> Path:
 
 
 def test_a_demo_shows_progress_the_file_and_a_receipt_that_adds_up(sketch: Path) -> None:
-    shown = _demo(str(sketch))
+    # At a pace at which it runs for longer than between two looks of the demo.
+    shown = _demo(str(sketch), SIMULATOR_SPEED="2")
     assert shown.returncode == 0, shown.stderr
     assert re.search(r"running: .+, \d+ %", shown.stdout)
     saved = re.search(r"Saved (.+)", shown.stdout)
@@ -61,8 +62,8 @@ def test_a_missing_file_is_named_before_anything_starts(tmp_path: Path) -> None:
         demo.main([tmp_path], many=True, environment={})
 
 
-def _demo(*words: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name not in OF_THE_TESTS}
+def _demo(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name not in OF_THE_TESTS} | settings
     return subprocess.run(
         [sys.executable, "-m", "marketplace.quickstart", "demo", *words],
         cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=180,
