@@ -84,6 +84,15 @@ def before_click(quote: Quote) -> tuple[float, float]:
     return _interval(_end_of_line(quote.workshop_id), _fleet(quote.workshop_id, quote.vram_bytes))
 
 
+def p50_start_seconds(quote: Quote, bid: int = 1, *, unpaid: bool = False) -> float | None:
+    """Seconds until a job of this quote would as likely as not have started, ordered now with this bid; None
+    while no GPU that fits it is online, so that nobody can say."""
+    if _fleet(quote.workshop_id, quote.vram_bytes).fitting == 0:
+        return None
+    low, high = before_click(quote)
+    return (low + high) / 2
+
+
 def why_waiting(job: Job) -> str:
     """One sentence on why the job isn't running; "" when it doesn't wait."""
     if job.status not in WAITING:

@@ -253,6 +253,41 @@ class RateVersion(models.Model):
         return f"rates {self.number}"
 
 
+class WaitForecast(models.Model):
+    """When the replayed line said that an ordered job would start, kept until it does: then it is learned
+    from and the row goes."""
+
+    order = models.OneToOneField(Order, on_delete=models.PROTECT, primary_key=True, related_name="forecast")
+    policy = models.CharField(max_length=20)
+    level = models.SmallIntegerField(help_text=_("Its bid; 0 without credits."))
+    seconds = models.FloatField(help_text=_("Of the bare replay, from made_at."))
+    made_at = models.DateTimeField(db_default=MarketNow(), editable=False)
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.0f} s for {self.order_id}"
+
+
+class WaitQuantile(models.Model):
+    """How far jobs of one bid level start from what the replayed line says (marketplace.market.waits)."""
+
+    workshop = models.ForeignKey(Workshop, on_delete=models.PROTECT, related_name="wait_quantiles")
+    policy = models.CharField(max_length=20)
+    level = models.SmallIntegerField(help_text=_("The bid; 0 without credits."))
+    low = models.FloatField(help_text=_("Logarithms of actual over replayed: one in ten is below this,"))
+    middle = models.FloatField(help_text=_("one in two below this,"))
+    high = models.FloatField(help_text=_("nine in ten below this."))
+    count = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        ordering = ["workshop", "policy", "level"]
+        constraints = [
+            models.UniqueConstraint(fields=["workshop", "policy", "level"], name="wait_quantile_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"waits at {self.level}× under {self.policy}"
+
+
 class Leadership(models.Model):
     """One row: which market loop leads, until when. A row, since pools drop advisory locks."""
 
