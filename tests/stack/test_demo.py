@@ -46,7 +46,7 @@ def test_a_refusal_names_the_node_and_why_and_the_others_go_on(tmp_path: Path, s
     assert "not installed" in shown.stderr
     table = [line.split()[:2] for line in shown.stdout.splitlines()]
     assert ["unknown.json", "refused"] in table
-    assert ["sd15-sketch.json", "succeeded"] in table
+    assert ["sketch.json", "succeeded"] in table
 
 
 def test_a_refused_demo_fails() -> None:
