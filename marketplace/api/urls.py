@@ -3,7 +3,7 @@
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularJSONAPIView
 
-from marketplace.api import views
+from marketplace.api import market_views, views
 
 app_name = "api"
 urlpatterns = [
@@ -15,6 +15,7 @@ urlpatterns = [
     path("api/v1/jobs/<uuid:job_id>", views.JobView.as_view(), name="job"),
     path("api/v1/jobs/<uuid:job_id>/cancel", views.CancelView.as_view(), name="cancel"),
     path("api/v1/jobs/<uuid:job_id>/events", views.EventsView.as_view(), name="events"),
+    path("api/v1/market", market_views.MarketView.as_view(), name="market"),
     path("api/v1/statement", views.StatementView.as_view(), name="statement"),
     path("api/v1/schema", SpectacularJSONAPIView.as_view(), name="schema"),
     path("artifacts/<uuid:artifact_id>", views.ArtifactView.as_view(), name="artifact"),

@@ -22,7 +22,7 @@ from marketplace.api import serializers as shapes
 from marketplace.api import tokens, words
 from marketplace.api.callers import bearer
 from marketplace.api.errors import ApiError, StrictJSONParser
-from marketplace.market import orders
+from marketplace.market import orders, template_quotes
 
 PAGE_ROWS = 50
 MAX_KEY_CHARACTERS = 200
@@ -104,7 +104,7 @@ class UploadsView(_View):
     )
     def post(self, request: Request) -> Response:
         asked = _checked(shapes.UploadRequestSerializer, request.data)
-        workshop = _workshop(self.user, asked.get("workshop"))
+        workshop = workshop_asked_for(self.user, asked.get("workshop"))
         if not access.may_submit(self.user, workshop):
             raise orders.NotAllowed("You may not bring files to this workshop.")
         file = asked["file"]
@@ -122,9 +122,15 @@ class QuotesView(_View):
     )
     def post(self, request: Request) -> Response:
         asked = _checked(shapes.QuoteRequestSerializer, request.data)
+        if "template" in asked:
+            template = queries.visible_template(self.user, asked["template"])
+            filled = template_quotes.store(
+                self.user, template, asked.get("values", {}), title=asked["title"]
+            )
+            return _written(shapes.QuoteSerializer, words.quote_words(self.user, filled), 201)
         workflow = asked["workflow"]
         text = workflow if isinstance(workflow, str) else json.dumps(workflow, ensure_ascii=False)
-        workshop = _workshop(self.user, asked.get("workshop"))
+        workshop = workshop_asked_for(self.user, asked.get("workshop"))
         quote = orders.quote(self.user, workshop, text.encode(), title=asked["title"])
         return _written(shapes.QuoteSerializer, words.quote_words(self.user, quote), 201)
 
@@ -225,7 +231,7 @@ class StatementView(_View):
     )
     def get(self, request: Request) -> Response:
         asked = _checked(shapes.StatementQuerySerializer, request.query_params.dict())
-        workshop = _workshop(self.user, asked.get("workshop"))
+        workshop = workshop_asked_for(self.user, asked.get("workshop"))
         if access.role_in(self.user, workshop.pk) is None:
             raise ApiError(404, "not_found", "You have no account in this workshop.", "workshop")
         account_id = posting.member_account(self.user, workshop)
@@ -292,7 +298,7 @@ def _written(kind: type[Serializer[Any]], answer: dict[str, Any], status: int = 
     return Response(kind(answer).data, status=status)
 
 
-def _workshop(user: User, slug: str | None) -> Workshop:
+def workshop_asked_for(user: User, slug: str | None) -> Workshop:
     """The workshop asked for, or the user's only open one."""
     mine = access.workshops_of(user)
     if slug is not None:

@@ -230,7 +230,7 @@ def _clearing(workshop: Workshop, now: datetime) -> list[Clearing]:
     recent = started.order_by("-created_at").values_list("created_at", "job__clearing_multiplier")
     for at, multiple in recent[:MOST_STARTS]:
         bucket = datetime.fromtimestamp(int(at.timestamp()) // BUCKET_SECONDS * BUCKET_SECONDS, UTC)
-        sums.setdefault(bucket, []).append(multiple)
+        sums.setdefault(bucket, []).append(multiple or 1.0)
     return [Clearing(at, sum(found) / len(found)) for at, found in sorted(sums.items())]
 
 
