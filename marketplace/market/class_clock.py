@@ -55,7 +55,8 @@ def must_admit(workshop: Workshop, quote: Quote, bid: int = 1) -> None:
     if session is None or session.state not in OPEN_STATES:
         return
     left_seconds = (session.closes_at - clock.now()).total_seconds()
-    if _p50_start_seconds(quote, bid) > left_seconds:
+    start_seconds = eta.p50_start_seconds(quote, bid)
+    if start_seconds is not None and start_seconds > left_seconds:
         told = _("It would likely start after the class closes at %(time)s. A shorter line may admit it.")
         raise NotAdmitted(told % {"time": clock_time(session.closes_at, workshop)})
 
@@ -76,11 +77,6 @@ def _refusal(session: ClassSession | None, student: User) -> str:
         opens = clock_time(session.opens_at, session.workshop)
         return _("The class opens at %(time)s. Until then prices can be looked at.") % {"time": opens}
     return _("The class is over. Your workflows stay here for the next one.")
-
-
-def _p50_start_seconds(quote: Quote, bid: int) -> float:
-    low, high = eta.before_click(quote)
-    return (low + high) / 2
 
 
 def clock_time(at: datetime, workshop: Workshop) -> str:

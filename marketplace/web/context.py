@@ -1,5 +1,6 @@
 """What every page needs: the site's name, the person's workshop and balance; read when a template asks."""
 
+from collections.abc import Container
 from typing import Any
 
 from django.conf import settings
@@ -52,22 +53,22 @@ def balance_of(request: HttpRequest) -> dict[str, int] | None:
 
 def teaches(request: HttpRequest) -> bool:
     """Whether the person looks after the current workshop's credits and rules."""
-    workshop = workshop_of(request)
-    return (
-        workshop is not None
-        and isinstance(request.user, User)
-        and access.may_grant(request.user, workshop.pk)
-    )
+    return _role_within(request, access.TEACHING_ROLES)
 
 
 def looks_after(request: HttpRequest) -> bool:
     """Whether the person is staff of the current workshop."""
+    return _role_within(request, access.STAFF_ROLES)
+
+
+def _role_within(request: HttpRequest, roles: Container[str]) -> bool:
+    """As `access` decides, with one question for all that a page asks."""
     workshop = workshop_of(request)
-    return (
-        workshop is not None
-        and isinstance(request.user, User)
-        and access.is_staff_of(request.user, workshop.pk)
-    )
+    if workshop is None or not isinstance(request.user, User):
+        return False
+    if not hasattr(request, "_role"):
+        request._role = access.role_in(request.user, workshop.pk)  # type: ignore[attr-defined]
+    return request.user.is_superuser or request._role in roles  # type: ignore[attr-defined]
 
 
 def _account_of(user: User, workshop: Workshop) -> int | None:

@@ -11,7 +11,7 @@ from accounts.models import User
 from jobs import queries
 from jobs.models import ON_AGENT, TERMINAL, Artifact, Attempt, FailureCause, Job, Status
 from marketplace.live import frames
-from marketplace.market import eta, orders
+from marketplace.market import class_clock, eta, orders
 from marketplace.market.models import Quote
 from marketplace.pricing.quote import CEILING
 from marketplace.web import numbers, words
@@ -52,6 +52,7 @@ def context(user: User, job: Job) -> dict[str, Any]:
         "waiting": _waiting(job),
         "on_agent": job.status in ON_AGENT,
         "over": job.status in TERMINAL,
+        "draft": class_clock.is_draft(job),
         "money": money(job),
         "charged_s": job.charged_ms / 1000,
         "most_ms": int(CEILING * Fraction(job.gpu_seconds) * 1000),

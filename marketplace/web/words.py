@@ -91,6 +91,8 @@ def came_back(job: Job, attempt: Attempt | None) -> str:
     """Why a queued job is in line again; empty for one that never left it."""
     if job.status != Status.QUEUED or attempt is None or not attempt.outcome:
         return ""
+    if attempt.outcome == Outcome.CANCELLED and job.wait_reason:
+        return job.wait_reason  # it made room, and this says for whom
     if _was_lost(attempt):
         said = _("Lost contact with %(agent)s. You keep your place and pay nothing for the lost time.")
     else:

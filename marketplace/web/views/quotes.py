@@ -125,7 +125,11 @@ def rerun(request: SignedInRequest, job_id: uuid.UUID) -> HttpResponse:
 
 
 def _price_again(request: SignedInRequest, workshop: Workshop, before: Quote | Job) -> HttpResponse:
-    renewed = studio.price(request, workshop, _as_submitted(before), before.title, before.job_type)
+    origin: dict[str, Any] = {}
+    if before.template is not None and before.template.withdrawn_at is None:
+        origin = {"template": before.template, "form_values": before.form_values}
+    body = _as_submitted(before)
+    renewed = studio.price(request, workshop, body, before.title, before.job_type, **origin)
     if isinstance(renewed, Quote):
         response = redirect("web:quote", quote_id=renewed.pk)
         if isinstance(before, Quote):

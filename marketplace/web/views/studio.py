@@ -49,11 +49,17 @@ def uploads_fragment(request: SignedInRequest) -> HttpResponse:
 
 
 def price(
-    request: SignedInRequest, workshop: Workshop, body: bytes, title: str, job_type: str = "comfyui"
+    request: SignedInRequest,
+    workshop: Workshop,
+    body: bytes,
+    title: str,
+    job_type: str = "comfyui",
+    **origin: Any,
 ) -> Quote | HttpResponse:
-    """A quote for the workflow; or the studio, saying beside the kept text why there is none."""
+    """A quote for the workflow; or the studio, saying beside the kept text why there is none. `origin`: the
+    `template` and `form_values` it comes from."""
     try:
-        return orders.quote(request.user, workshop, body, title=title, job_type=job_type)
+        return orders.quote(request.user, workshop, body, title=title, job_type=job_type, **origin)
     except Refusal as refusal:
         missing = template_quotes.missing_models(workshop, job_type, body, refusal.problems)
         # A picture's bytes can't stay in the field, but the workflow in it can.

@@ -91,6 +91,7 @@ def test_no_job_is_taken_that_would_start_after_the_close(
     student = a_student(place)
     a_job(a_student(place), place, seconds=600)
     advance(hours=2, minutes=55)
+    Agent.objects.update(last_seen_at=market_clock.now())
     with pytest.raises(class_clock.NotAdmitted, match="start after the class closes"):
         a_job(student, place)
     closing.set_end(teacher_of(place), session.pk, market_clock.now() + timedelta(hours=1))

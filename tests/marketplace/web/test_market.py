@@ -8,13 +8,16 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from accounts.aliases import aliases_of
+from accounts.ledger import posting
 from accounts.models import ClassSession, Enrolment, User, Workshop
-from jobs.models import Job
+from gpu_agent.protocol.phases import Outcome
+from jobs.models import Job, Template
 from marketplace.fleet.models import Agent
-from marketplace.market import closing, levers, market_view
+from marketplace.market import closing, levers, market_view, preemption
+from marketplace.market.models import Quote
 from tests.factories import people
 from tests.factories.clock import advance
-from tests.factories.jobs import a_job, a_member, a_student, taken
+from tests.factories.jobs import a_job, a_member, a_quote, a_student, taken
 
 pytestmark = pytest.mark.django_db
 
@@ -167,3 +170,36 @@ def test_the_line_costs_the_same_queries_however_long_it_is(
             page.get("/market/_fragment")
         counts.append(len(asked))
     assert counts[0] == counts[1]
+
+
+def test_a_drafts_own_page_says_why_it_ended_and_sends_it_again_with_its_form(
+    page: Client, student: User, workshop: Workshop, agent: Agent
+) -> None:
+    people.session(workshop)
+    template = Template.objects.create(workshop=workshop, slug="timed", name="Timed", payload={})
+    job = a_job(student, workshop)
+    Job.objects.filter(pk=job.pk).update(template=template, form_values={"seconds": 2})
+    advance(hours=3)
+    closing.tick()
+    text = page.get(f"/jobs/{job.pk}").content.decode()
+    assert "The class closed." in text
+    assert "Send again" in text
+    page.post(f"/jobs/{job.pk}/again")
+    quote = Quote.objects.latest("created_at")
+    assert (quote.template, quote.form_values) == (template, {"seconds": 2})
+
+
+def test_who_made_room_for_a_demo_reads_for_whom_on_the_jobs_page(
+    page: Client, student: User, workshop: Workshop, agent: Agent
+) -> None:
+    teacher = a_member(workshop, "instructor")
+    people.give(posting.purse_account(workshop), 100_000)
+    job = a_job(student, workshop, seconds=100)
+    voice = taken(agent)
+    voice.run()
+    levers.demo_now(teacher, a_quote(teacher, workshop).pk)
+    preemption.make_room()
+    voice.finish(Outcome.CANCELLED)
+    text = page.get(f"/jobs/{job.pk}").content.decode()
+    assert f"A class demo of {teacher.name} needed {agent.name}." in text
+    assert "Requeued" in text
