@@ -2,7 +2,7 @@
 
 import uuid
 
-from django.db.models import Q, QuerySet
+from django.db.models import Min, Q, QuerySet
 
 from accounts.access import may_grant, staffed_workshops, workshops_of
 from accounts.models import User, Workshop
@@ -47,10 +47,12 @@ def own_uploads(user: User, workshop_id: int) -> QuerySet[Upload]:
 
 
 def templates_for(user: User, workshop: Workshop) -> list[Template]:
-    """Templates offered to this person in this workshop, by category and name: the published version of each,
-    none that the workshop's rule on licences keeps back."""
+    """Templates offered to this person in this workshop, in the order they were first made: the published
+    version of each, none that the workshop's rule on licences keeps back."""
     offered = [row for row in _published(user, workshop) if not licence_refusal(row, workshop)]
-    return sorted(offered, key=lambda row: (row.category, row.name))
+    families = Template.objects.filter(workshop=workshop).order_by().values("slug")
+    first = dict(families.annotate(first=Min("pk")).values_list("slug", "first"))
+    return sorted(offered, key=lambda row: first[row.slug])
 
 
 def visible_template(user: User, template_id: int) -> Template:

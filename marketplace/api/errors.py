@@ -18,7 +18,7 @@ from jobs import artifacts, uploads
 from jobs.job_types.base import Refusal
 from marketplace.api import strict_json
 from marketplace.api.answers import RETRY_AFTER_SECONDS, error_body
-from marketplace.market import orders
+from marketplace.market import orders, template_quotes
 
 log = structlog.get_logger(__name__)
 
@@ -154,6 +154,7 @@ _ANSWERS: dict[type[Exception], _Answer] = {
     orders.WorkshopClosed: _plain(409, "workshop_closed", "workshop"),
     orders.NoAgentYet: _plain(503, "no_agent"),
     orders.NotAllowed: _plain(403, "forbidden"),
+    template_quotes.LicenceBarred: _plain(403, "licence_barred", "template"),
     orders.BadBid: _plain(400, "bad_bid", "bid"),
     uploads.BadUpload: _of_upload,
     artifacts.StoreFull: _plain(507, "store_full", "", "The store is full; nothing was kept."),

@@ -106,9 +106,24 @@ class UploadSerializer(_Answer):
 
 
 class QuoteRequestSerializer(serializers.Serializer[Any]):
-    workflow = serializers.JSONField(help_text="An API-format graph, as an object or as JSON text.")
+    workflow = serializers.JSONField(
+        required=False, help_text="An API-format graph, as an object or as JSON text; or name a template."
+    )
+    template = serializers.IntegerField(required=False, min_value=1, help_text="Id of a template.")
+    values = serializers.DictField(
+        child=serializers.JSONField(allow_null=True),
+        required=False,
+        help_text="Of the template's form; fields left out keep their default, a seed is drawn.",
+    )
     title = serializers.CharField(max_length=200, required=False, allow_blank=True, default="")
     workshop = serializers.SlugField(required=False, help_text="Needed by members of several.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if ("workflow" in attrs) == ("template" in attrs):
+            raise serializers.ValidationError({"workflow": "Send a workflow, or a template and values."})
+        if "values" in attrs and "template" not in attrs:
+            raise serializers.ValidationError({"values": "Values belong to a template."})
+        return attrs
 
     def validate_workflow(self, value: Any) -> Any:
         if not isinstance(value, (dict, str)):

@@ -3,13 +3,15 @@
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularJSONAPIView
 
-from marketplace.api import market_views, views
+from marketplace.api import market_views, templates, views
 
 app_name = "api"
 urlpatterns = [
     path("api/v1/token", views.TokenView.as_view(), name="token"),
     path("api/v1/me", views.MeView.as_view(), name="me"),
     path("api/v1/uploads", views.UploadsView.as_view(), name="uploads"),
+    path("api/v1/templates", templates.TemplatesView.as_view(), name="templates"),
+    path("api/v1/templates/<int:template_id>", templates.TemplateView.as_view(), name="template"),
     path("api/v1/quotes", views.QuotesView.as_view(), name="quotes"),
     path("api/v1/jobs", views.JobsView.as_view(), name="jobs"),
     path("api/v1/jobs/<uuid:job_id>", views.JobView.as_view(), name="job"),

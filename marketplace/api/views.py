@@ -124,9 +124,7 @@ class QuotesView(_View):
         asked = _checked(shapes.QuoteRequestSerializer, request.data)
         if "template" in asked:
             template = queries.visible_template(self.user, asked["template"])
-            filled = template_quotes.store(
-                self.user, template, asked.get("values", {}), title=asked["title"]
-            )
+            filled = template_quotes.store(self.user, template, asked.get("values", {}), title=asked["title"])
             return _written(shapes.QuoteSerializer, words.quote_words(self.user, filled), 201)
         workflow = asked["workflow"]
         text = workflow if isinstance(workflow, str) else json.dumps(workflow, ensure_ascii=False)

@@ -23,6 +23,7 @@ def test_every_address_of_the_api_is_described(api: APIClient) -> None:
         if pattern.name not in (None, "schema")
     }
     plain = {path.lstrip("/").replace("{job_id}", "<uuid:job_id>") for path in paths}
+    plain = {path.replace("{template_id}", "<int:template_id>") for path in plain}
     assert named == {path.replace("{artifact_id}", "<uuid:artifact_id>") for path in plain}
 
 

@@ -1,0 +1,183 @@
+"""A student's way from a template to a job: steps moved, a missing model swapped, the run."""
+
+import json
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from django.conf import settings
+from django.db import connection
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+from pytest_django.live_server_helper import LiveServer
+
+from jobs.models import Job
+from marketplace.market import importing
+from marketplace.market.models import Quote
+from tests.factories.jobs import a_student, a_workshop
+from tests.factories.templates import a_comfyui_agent
+from tests.factories.workflows import MODEL
+from tests.jobs.job_types.comfyui.ui_files import Ui
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+Answer = TypeVar("Answer")
+GONE = "sdxl_of_somebody.safetensors"
+PASSWORD = "darkroom-demo"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _static_folder() -> None:
+    """WhiteNoise warns where there is none."""
+    settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
+
+
+def aside(work: Callable[..., Answer], *arguments: Any) -> Answer:
+    """Use the database beside Playwright, whose loop Django would not share a thread with."""
+
+    def run() -> Answer:
+        try:
+            return work(*arguments)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(run).result()
+
+
+def a_class_with_starters() -> str:
+    """A workshop with a GPU, our starters and a student; the student's name."""
+    place = a_workshop()
+    a_comfyui_agent(place)
+    importing.import_starters(place)
+    student = a_student(place)
+    student.set_password(PASSWORD)
+    student.save()
+    return student.username
+
+
+def subgraph_file(folder: Path) -> Path:
+    """The editor's file of a sketch whose sampling stands in a subgraph; its model is nobody's."""
+    inner = Ui().add(5, "KSampler", 7, "randomize", 12, 7.0, "euler", "normal", 1.0)
+    inner.wire(-10, 0, 5, "model", "MODEL").wire(-10, 1, 5, "positive", "CONDITIONING")
+    inner.wire(-10, 2, 5, "negative", "CONDITIONING").wire(-10, 3, 5, "latent_image", "LATENT")
+    kind = "0b1c2d3e-0000-4000-8000-000000000001"
+    subgraph = inner.as_subgraph(kind, ["model", "positive", "negative", "latent_image"], {"LATENT": (5, 0)})
+    ui = Ui().add(1, "CheckpointLoaderSimple", GONE).add(2, "CLIPTextEncode", "a lighthouse")
+    ui.add(3, "CLIPTextEncode", "blurry").add(4, "EmptyLatentImage", 512, 512, 1).add(128, kind)
+    ui.add(6, "VAEDecode").add(7, "SaveImage", "ComfyUI")
+    ui.wire(1, 1, 2, "clip", "CLIP").wire(1, 1, 3, "clip", "CLIP").wire(1, 0, 128, "model", "MODEL")
+    ui.wire(2, 0, 128, "positive", "CONDITIONING").wire(3, 0, 128, "negative", "CONDITIONING")
+    ui.wire(4, 0, 128, "latent_image", "LATENT").wire(128, 0, 6, "samples", "LATENT")
+    ui.wire(1, 2, 6, "vae", "VAE").wire(6, 0, 7, "images", "IMAGE")
+    ui.subgraphs.append(subgraph)
+    file = folder / "tram_at_night.json"
+    file.write_text(json.dumps(ui.data))
+    return file
+
+
+def sign_in(page: Page, address: str, name: str) -> None:
+    page.goto(f"{address}/sign-in")
+    page.get_by_label("User name").fill(name)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/studio")
+
+
+def offered(page: Page) -> Decimal:
+    found = re.search(r"up to ([\d.,]+) credits", page.locator("#run").inner_text())
+    assert found is not None
+    return Decimal(found[1])
+
+
+def held_credits(name: str) -> list[Decimal]:
+    return [
+        Decimal(job.held_milli) / 1000
+        for job in Job.objects.filter(student__username=name).order_by("number")
+    ]
+
+
+def sampled_with(name: str) -> dict[str, Any]:
+    """Inputs of the loader and the sampler of the last quote."""
+    payload = Quote.objects.filter(student__username=name).latest("created_at").payload
+    return {**payload["1"]["inputs"], **payload["128:5"]["inputs"]}
+
+
+def test_steps_move_the_price_and_a_missing_model_is_swapped(
+    live_server: LiveServer, context: BrowserContext, tmp_path: Path
+) -> None:
+    name, file = aside(a_class_with_starters), subgraph_file(tmp_path)
+    page = context.new_page()
+    sign_in(page, live_server.url, name)
+    page.get_by_role("link", name="Quick sketch").click()
+    page.wait_for_url("**/templates/*")
+    steps = page.get_by_role("spinbutton", name="Steps")
+    expect(steps).to_have_value("20")
+    few = offered(page)
+    hints_at_20 = page.locator("[data-hints]").inner_text()
+    page.get_by_role("slider", name="Steps").fill("40")
+    expect(steps).to_have_value("40")
+    expect(page.locator("#quote")).not_to_contain_text(f"up to {few} credits")
+    many = offered(page)
+    assert many > few
+    assert page.locator("[data-hints]").inner_text() != hints_at_20
+    page.reload()
+    expect(steps).to_have_value("40")
+    assert offered(page) == many
+    page.locator("#run").click()
+    page.wait_for_url("**/jobs/*")
+    assert aside(held_credits, name) == [many]
+
+    page.goto(f"{live_server.url}/studio")
+    page.locator("#workflow-file").set_input_files(file)
+    expect(page.get_by_label("Title")).to_have_value("tram at night")
+    page.locator("#own").get_by_role("button", name="See the price").click()
+    told = page.get_by_role("alert")
+    expect(told).to_contain_text("One thing to mend")
+    expect(told).to_contain_text(f"{GONE} has about")
+    expect(told).to_contain_text("models/checkpoints/")
+    told.get_by_label(f"Use instead of {GONE}").select_option(MODEL)
+    told.get_by_role("button", name="Use these and price again").click()
+    page.wait_for_url("**/quotes/*")
+    assert aside(sampled_with, name)["ckpt_name"] == MODEL
+    assert aside(sampled_with, name)["steps"] == 12
+    asked = offered(page)
+    page.locator("#run").click()
+    page.wait_for_url("**/jobs/*")
+    assert aside(held_credits, name) == [many, asked]
+
+
+def test_a_template_works_without_scripts(live_server: LiveServer, browser: Browser) -> None:
+    name = aside(a_class_with_starters)
+    with browser.new_context(java_script_enabled=False) as context:
+        page = context.new_page()
+        sign_in(page, live_server.url, name)
+        page.get_by_role("link", name="Quick sketch").click()
+        few = offered(page)
+        page.get_by_role("spinbutton", name="Steps").fill("40")
+        page.get_by_role("button", name="Price", exact=True).click()
+        expect(page.get_by_role("spinbutton", name="Steps")).to_have_value("40")
+        many = offered(page)
+        assert many > few
+        page.locator("#run").click()
+        page.wait_for_url("**/jobs/*")
+    assert aside(held_credits, name) == [many]
+
+
+def test_pages_of_templates_scroll_no_way_but_down(live_server: LiveServer, context: BrowserContext) -> None:
+    name = aside(a_class_with_starters)
+    page = context.new_page()
+    sign_in(page, live_server.url, name)
+    page.get_by_role("link", name="Text to video").first.click()
+    page.wait_for_url("**/templates/*")
+    template = page.url.partition("#")[0]
+    page.get_by_role("button", name="Several at once: a sweep").click()
+    page.get_by_label("Width").fill("512, 768")
+    expect(page.locator("#run")).to_contain_text("Run 2 jobs")
+    for width in (360, 1280):
+        page.set_viewport_size({"width": width, "height": 780})
+        for address in (f"{live_server.url}/studio", template, f"{template}/sweep"):
+            page.goto(address)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, address
