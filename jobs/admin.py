@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 
-from jobs.models import Alarm, Artifact, Attempt, Chore, Job, JobEvent, Template, Upload
+from jobs.models import Alarm, Artifact, Attempt, Chore, Job, JobEvent, Upload
 
 
 class _ReadOnly:
@@ -67,15 +67,6 @@ class UploadAdmin(_ReadOnly, ModelAdmin):  # type: ignore[misc]
     list_filter = ["workshop"]
     list_select_related = ["owner", "workshop"]
     search_fields = ["name", "owner__username", "sha256"]
-
-
-@admin.register(Template)
-class TemplateAdmin(_ReadOnly, ModelAdmin):  # type: ignore[misc]
-    """Workflows exposed as forms."""
-
-    list_display = ["name", "version", "workshop", "job_type", "published_at"]
-    list_filter = ["workshop"]
-    list_select_related = ["workshop"]
 
 
 @admin.register(Chore)
