@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from jobs.job_types.base import Checked, Problem, Refusal, Surroundings, UploadedFile
+from jobs.job_types.base import Checked, Problem, Refusal, Surroundings, UploadedFile, stored_name
 from jobs.job_types.comfyui import absent, definitions, graph, limits, stock
 from jobs.job_types.comfyui.definitions import Spec
 from jobs.job_types.comfyui.scene import Scene, as_number
@@ -54,12 +54,6 @@ def check(data: dict[str, Any], around: Surroundings) -> Checked:
         unfamiliar=unfamiliar,
         warnings=tuple(warnings),
     )
-
-
-def stored_name(upload: UploadedFile) -> str:
-    """The name a file has in ComfyUI's input folder: content hash, and the suffix loaders go by."""
-    suffix = re.search(r"\.[A-Za-z0-9]{1,8}$", upload.name)
-    return upload.sha256 + (suffix[0].lower() if suffix else "")
 
 
 def bind(payload: Mapping[str, Any], output_prefix: str) -> dict[str, Any]:
@@ -164,6 +158,7 @@ class _Bench:
     problems: list[Problem] = field(default_factory=list)
     files: dict[str, UploadedFile] = field(default_factory=dict)  # stored name → upload
     models: list[tuple[str, str]] = field(default_factory=list)
+    carried: dict[graph.Link, str] = field(default_factory=dict)  # output → type of what it carries
 
     @cached_property
     def scene(self) -> Scene:
@@ -194,11 +189,28 @@ class _Bench:
                 inputs[spec.name] = self._literal(node_id, spec, value)
 
     def wired(self, node_id: str) -> Iterator[str]:
-        """Types of the outputs linked into a node."""
-        for _, (source, slot) in graph.links(self.nodes[node_id]):
-            types = definitions.output_types(self.around.node_definitions[self.nodes[source]["class_type"]])
-            if slot < len(types):
-                yield types[slot]
+        """Types of the outputs linked into a node, seen through switches and lists, which take any."""
+        for _, link in graph.links(self.nodes[node_id]):
+            yield self._carried(link)
+
+    def _carried(self, link: graph.Link) -> str:
+        """The type at an output; "*" where it can't be told."""
+        passed: list[graph.Link] = []
+        while link not in self.carried:
+            source = self.nodes[link[0]]
+            definition = self.around.node_definitions[source["class_type"]]
+            types = definitions.output_types(definition)
+            self.carried[link] = types[link[1]] if link[1] < len(types) else "*"
+            if self.carried[link] != definitions.MATCH:
+                break
+            passed.append(link)
+            any_type = {s.name for s in definitions.inputs(definition) if s.type in definitions.ANY_TYPES}
+            within = (into for name, into in graph.links(source) if name.partition(".")[0] in any_type)
+            link = next(within, link)
+        found = self.carried[link]
+        for each in passed:  # a long chain is walked once, not once for each user
+            self.carried[each] = found
+        return found
 
     def _say(self, node_id: str, spec: Spec, code: str, message: str) -> None:
         kind = self.nodes[node_id]["class_type"]

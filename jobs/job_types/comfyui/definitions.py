@@ -7,6 +7,7 @@ from typing import Any
 DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
 AUTOGROW = "COMFY_AUTOGROW_V3"
 MATCH = "COMFY_MATCHTYPE_V3"
+ANY_TYPES = frozenset({MATCH, AUTOGROW, "*"})  # inputs that take whatever is wired to them
 # Types whose value is typed in rather than wired, unless forceInput says otherwise.
 WIDGET_TYPES = frozenset(
     "INT FLOAT STRING BOOLEAN COMBO COLOR COLORS CURVE BOUNDING_BOX BOUNDING_BOXES COMPOSITOR IMAGECOMPARE "

@@ -1,10 +1,10 @@
 """Work of a graph, line by line, in seconds of the reference GPU, and the memory it peaks at."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
-from jobs.job_types.base import Checked, Demand, DemandLine
-from jobs.job_types.comfyui import check, graph, sampling, stock
+from jobs.job_types.base import Checked, Demand, DemandLine, stored_name
+from jobs.job_types.comfyui import known_models, sampling, side_work, stock
 from jobs.job_types.comfyui.model_classes import (
     CLASSES,
     DISK_BYTES_PER_SECOND,
@@ -16,9 +16,6 @@ from jobs.job_types.comfyui.sampling import Sampling
 from jobs.job_types.comfyui.scene import Image, Latent, Scene, upscale_factor
 
 START_SECONDS = 0.5
-TEXT_SECONDS = 0.15
-OUTPUT_SECONDS = 0.3
-LIGHT_SECONDS = 0.1
 UNKNOWN_MODEL_NODE_SECONDS = 2.0
 UPSCALER_FLOPS = 36e6  # per input pixel
 VAE_FLOPS = VAE_EFFICIENCY * REFERENCE_FLOPS
@@ -26,47 +23,20 @@ BASE_BAND = 1.3
 UNKNOWN_BAND = 1.2  # added in full where all work is guessed
 SPARE_BYTES = 1.4e9  # what ComfyUI keeps beside the model
 DECODE_BYTES_PER_PIXEL = 2178 * 2
-LORA_BYTES, VAE_BYTES, OTHER_BYTES = 0.4e9, 0.3e9, 0.2e9
+LORA_BYTES, VAE_BYTES, OTHER_BYTES = 0.4e9, 0.3e9, 1.0e9
+TEXT_MODEL_BYTES = 8e9  # one that writes text, size unknown
 
-# Stock nodes that run a network of their own: seconds for each picture of a megapixel (or for each run).
-_NETWORKS = {
-    "AudioEncoderEncode": 0.5,
-    "CLIPVisionEncode": 0.1,
-    "DA3Inference": 0.3,
-    "FrameInterpolate": 0.05,
-    "GLSLShader": 0.05,
-    "LTXVAudioVAEDecode": 1.0,
-    "LTXVAudioVAEEncode": 0.5,
-    "LTXVDurationPredictor": 0.2,
-    "LTXVLatentUpsampler": 0.02,
-    "HunyuanVideo15LatentUpscaleWithModel": 0.02,
-    "MediaPipeFaceLandmarker": 0.05,
-    "MoGeInference": 0.3,
-    "RTDETR_detect": 0.1,
-    "RemoveBackground": 0.2,
-    "SAM3_Detect": 0.5,
-    "SAM3_VideoTrack": 0.2,
-    "SDPoseKeypointExtractor": 0.2,
-    "VAEDecodeAudio": 0.5,
-    "VAEDecodeAudioTiled": 0.8,
-    "VAEEncodeAudio": 0.5,
-    "VAEDecodeHunyuan3D": 8.0,
-    "VAEDecodeTripoSplat": 3.0,
-    "VOIDWarpedNoise": 0.1,
-    "VaeDecodeShapeTrellis": 5.0,
-    "VaeDecodeStructureTrellis2": 2.0,
-    "VaeDecodeTextureTrellis": 5.0,
-}
 _MAIN_LOADERS = frozenset(
     {"UNETLoader", "CheckpointLoaderSimple", "ImageOnlyCheckpointLoader", "unCLIPCheckpointLoader"}
 )
-_PICTURE_WIRES = frozenset({"IMAGE", "MASK", "VIDEO", "AUDIO", "MESH", "VOXEL", "SPLAT"})
+# Loaders that take a part of a file which another loader reads whole.
+_SHARED_FILE = frozenset({"LTXVAudioVAELoader", "LTXAVTextEncoderLoader"})
 _MODEL_WIRES = frozenset({"MODEL", "LATENT", "CLIP", "VAE", "GUIDER", "CONTROL_NET", "UPSCALE_MODEL"})
 
 
 def demand(checked: Checked) -> Demand:
     """See JobType.demand."""
-    files = {check.stored_name(upload): upload for upload in checked.inputs}
+    files = {stored_name(upload): upload for upload in checked.inputs}
     return _Estimate(checked, Scene(checked.payload, files, checked.outputs or None)).demand()
 
 
@@ -79,6 +49,7 @@ class _Estimate:
         self.samplings = sampling.samplings(scene)
         self.main = sampling.largest(self.samplings)
         self.by_node = {one.node: one for one in self.samplings}
+        self.vae_mflop = (self.main.model_class if self.main else CLASSES["sd15"]).vae_mflop
 
     def demand(self) -> Demand:
         start = DemandLine("Start", "", "", START_SECONDS, "preparing the job")
@@ -110,28 +81,28 @@ class _Estimate:
         """The lines of one node; none for what takes no time worth naming."""
         kind = self.scene.kind(node)
         runs = self.scene.runs(node)
-        again = f" × {runs:.0f} runs" if runs > 1 else ""
+        wires = self.checked.wires.get(node, frozenset())
         if kind in stock.MODEL_INPUTS:
             yield self.loader(node, kind)
         elif kind in sampling.SAMPLERS:
             yield self.sampler(self.by_node[node])
-        elif kind.startswith(("CLIPTextEncode", "TextEncode", "MiniMaxMusic3TextEncode")):
-            yield self.line("Encode text", node, TEXT_SECONDS * runs, f"{TEXT_SECONDS} s{again}")
-        elif kind.startswith("TextGenerate"):
-            tokens = max(1.0, self.scene.number(node, "max_length", 512))
-            yield self.line("Write text", node, 0.02 * tokens * runs, f"{tokens:.0f} tokens × 0.02 s{again}")
         elif kind in ("VAEDecode", "VAEDecodeTiled"):
             yield self.vae("Decode", node, self.scene.image_at((node, 0)), 1.0, runs)
-        elif kind.startswith("VAEEncode") and kind not in _NETWORKS:
-            yield self.vae("Encode picture", node, self.scene.image(node, "pixels"), 0.5, runs)
+        elif kind in ("VAEEncode", "VAEEncodeTiled", "VAEEncodeForInpaint"):
+            image = self.scene.image(node, "pixels")
+            yield self.vae("Encode picture", node, image, side_work.ENCODE_SHARE, runs)
         elif kind == "ImageUpscaleWithModel":
             yield self.upscale(node, runs)
-        elif kind in _NETWORKS:
-            yield self.network(node, kind, runs)
+        elif node in self.checked.unfamiliar:
+            yield self.custom(node, wires, runs)
         else:
-            yield from self.other(node, kind, runs)
+            for share in side_work.of(self.scene, node, wires, side_work.Vae(self.vae_mflop, VAE_FLOPS)):
+                yield self.side(node, share)
         if node in self.checked.outputs:
-            yield self.line("Save", node, OUTPUT_SECONDS * runs, f"{OUTPUT_SECONDS} s{again}")
+            yield self.side(node, side_work.saved(self.scene, node, wires))
+
+    def side(self, node: str, share: side_work.Side) -> DemandLine:
+        return self.line(share.label, node, share.seconds, share.words, understood=share.understood)
 
     def line(
         self, label: str, node: str, seconds: float, words: str, *, understood: bool = True
@@ -165,7 +136,7 @@ class _Estimate:
         )
 
     def vae(self, label: str, node: str, image: Image, share: float, runs: float) -> DemandLine:
-        mflop = (self.main.model_class if self.main else CLASSES["sd15"]).vae_mflop * share
+        mflop = self.vae_mflop * share
         seconds = image.pixels * image.count * mflop * 1e6 / VAE_FLOPS * runs
         count = f" × {image.count * runs:.0f}" if image.count * runs > 1 else ""
         words = f"{image.width:.0f}×{image.height:.0f} pixels{count} × {mflop:g} MFLOP"
@@ -180,56 +151,42 @@ class _Estimate:
         )
         return self.line("Upscale", node, seconds, words, understood=image.known)
 
-    def network(self, node: str, kind: str, runs: float) -> DemandLine:
-        image = self.scene.image(node, *self.linked(node))
-        share = max(1.0, image.pixels / 1024**2) * image.count * runs
-        words = (
-            f"{_NETWORKS[kind]:g} s × {_plain(share)} megapixels" if share > 1 else f"{_NETWORKS[kind]:g} s"
-        )
-        seen = bool(self.checked.wires.get(node, frozenset()) & {"IMAGE", "MASK", "VIDEO"})
-        return self.line("Analyse", node, _NETWORKS[kind] * share, words, understood=image.known or not seen)
-
-    def other(self, node: str, kind: str, runs: float) -> Iterator[DemandLine]:
-        wires = self.checked.wires.get(node, frozenset())
-        if node in self.checked.unfamiliar:
-            heavy = bool(wires & _MODEL_WIRES)
-            seconds = UNKNOWN_MODEL_NODE_SECONDS if heavy else LIGHT_SECONDS
-            words = f"{seconds:g} s, guessed: this node is not known to the price list"
-            yield self.line("Custom node", node, seconds * runs, words, understood=False)
-        elif wires & _PICTURE_WIRES and node not in self.checked.outputs:
-            image = self.scene.image(node, *self.linked(node))
-            share = max(1.0, image.pixels * image.count / (8 * 1024**2)) * runs
-            words = f"{LIGHT_SECONDS:g} s × {_plain(share)}" if share > 1 else f"{LIGHT_SECONDS:g} s"
-            yield self.line("Edit picture", node, LIGHT_SECONDS * share, words)
-
-    def linked(self, node: str) -> list[str]:
-        return [field for field, _ in graph.links(self.scene.nodes[node])]
+    def custom(self, node: str, wires: Collection[str], runs: float) -> DemandLine:
+        heavy = bool(set(wires) & _MODEL_WIRES)
+        seconds = UNKNOWN_MODEL_NODE_SECONDS if heavy else side_work.LIGHT_SECONDS
+        words = f"{seconds:g} s, guessed: this node is not known to the price list"
+        return self.line("Custom node", node, seconds * runs, words, understood=False)
 
     # --- loading ----------------------------------------------------------------------------
 
     def loader(self, node: str, kind: str) -> DemandLine:
         size = self.file_bytes(node, kind)
-        name = next(
-            (text for field in stock.MODEL_INPUTS[kind] if (text := self.scene.text(node, field))), ""
-        )
-        words = f"{size / 1e9:.1f} GB from disk: {name[:80]}"
+        names = ", ".join(name[:80] for _, name in self.files(node, kind))
+        words = f"{size / 1e9:.1f} GB from disk: {names}"
         return DemandLine("Load", node, kind, size / DISK_BYTES_PER_SECOND, words, loader=True)
 
+    def files(self, node: str, kind: str) -> list[tuple[str, str]]:
+        """(folder, name) of the files a loader reads."""
+        named = ((folder, self.scene.text(node, field)) for field, folder in stock.MODEL_INPUTS[kind].items())
+        return [(folder, name) for folder, name in named if name]
+
     def file_bytes(self, node: str, kind: str) -> float:
-        """What a loader reads, by what its file's name tells."""
+        """What a loader reads: published sizes where they are known, else what the file's name tells."""
+        if kind in _SHARED_FILE:
+            return VAE_BYTES if kind == "LTXVAudioVAELoader" else self.guessed_bytes(node, kind)
+        told = [known_models.known(folder, name) for folder, name in self.files(node, kind)]
+        sizes = [float(one.size_bytes) for one in told if one is not None]
+        return sum(sizes) if sizes and len(sizes) == len(told) else self.guessed_bytes(node, kind)
+
+    def guessed_bytes(self, node: str, kind: str) -> float:
         main = self.main.model_class if self.main else CLASSES["sd15"]
-        if kind in (
-            "UNETLoader",
-            "CheckpointLoaderSimple",
-            "ImageOnlyCheckpointLoader",
-            "unCLIPCheckpointLoader",
-        ):
+        if kind in _MAIN_LOADERS:
             model = sampling.model_at(self.scene, (node, 0))
             told = CLASSES[model.model_class] if model.model_class else main
             both = 0.0 if kind == "UNETLoader" else told.text_encoder_gb * 1e9 + VAE_BYTES
             return told.weights * model.weight_bytes + both
         if "CLIPLoader" in kind or kind == "LTXAVTextEncoderLoader":
-            return main.text_encoder_gb * 1e9
+            return main.text_encoder_gb * 1e9 if self.main else TEXT_MODEL_BYTES
         if "ControlNet" in kind:
             return 0.3 * main.weights * 2
         if "lora" in kind.lower():
@@ -239,13 +196,21 @@ class _Estimate:
     # --- memory -----------------------------------------------------------------------------
 
     def vram_bytes(self) -> float:
-        """Peak: the heaviest sampler or decoder with its model, or the text encoder, and what is spare."""
+        """Peak: the heaviest sampler or decoder with its model, or any other model alone, and what is
+        spare."""
         decode = max((self.decode_bytes(node) for node in self.scene.live), default=0.0)
-        needs = [decode]
+        needs = [decode, *self.loaded_alone()]
         for one in self.samplings:
             needs.append(_weights(one) + max(_working_bytes(one), decode))
             needs.append(one.model_class.text_encoder_gb * 1e9)
         return min(1e13, max(needs) + SPARE_BYTES)
+
+    def loaded_alone(self) -> Iterator[float]:
+        """Sizes of text encoders and helper networks: ComfyUI moves each out for the next."""
+        for node in self.scene.live:
+            kind = self.scene.kind(node)
+            if kind in stock.MODEL_INPUTS and kind not in _MAIN_LOADERS and "lora" not in kind.lower():
+                yield self.file_bytes(node, kind)
 
     def decode_bytes(self, node: str) -> float:
         kind = self.scene.kind(node)
@@ -267,7 +232,7 @@ class _Estimate:
         for node in self.checked.outputs:
             if self.checked.wires.get(node, frozenset()) & {"IMAGE", "VIDEO"}:
                 runs = self.scene.runs(node)
-                image = self.scene.image(node, *self.linked(node))
+                image = self.scene.given(node)
                 found.append(Image(image.width, image.height, image.count * runs, image.known))
         return found
 
@@ -303,12 +268,8 @@ def _working_bytes(one: Sampling) -> float:
 
 
 def _short(passes: float) -> str:
-    return "1 pass" if passes == 1 else f"{_plain(passes)} passes"
+    return "1 pass" if passes == 1 else f"{side_work.plain(passes)} passes"
 
 
 def _steps(steps: float) -> str:
     return "1 step" if steps == 1 else f"{steps:.0f} steps"
-
-
-def _plain(number: float) -> str:
-    return f"{number:.1f}".removesuffix(".0")

@@ -232,7 +232,8 @@ def _model(scene: Scene, node: str) -> Model:
         if name:
             found = model_classes.class_of(name)
             dtype = scene.text(node, "weight_dtype")
-            return Model(name, found, model_classes.bytes_per_weight(name, dtype), known=bool(found))
+            known = bool(found) and not model_classes.CLASSES[found].rough
+            return Model(name, found, model_classes.bytes_per_weight(name, dtype), known=known)
     return Model(known=False)
 
 

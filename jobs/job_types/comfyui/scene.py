@@ -19,10 +19,11 @@ T = TypeVar("T")
 
 ASSUMED_PIXELS_SIDE = 1024
 ASSUMED_FRAMES = 121
+ASSUMED_CHUNK = 21  # frames SeedVR2 takes at once, where it chooses itself
 ASSUMED_FRAMES_PER_SECOND = 60.0  # of an uploaded clip: more than most have, lest a length be priced short
 MAX_TEXT = 10_000  # characters of a text that is followed; joining a text with itself doubles it
 MAX_COUNT = 1e7  # beyond any limit a check sets; keeps products finite
-_DEEP = 40  # graphs of more nodes are answered sources first
+_DEEP = 40  # graphs with longer chains of nodes are answered sources first
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +67,12 @@ class Scene:
         self.files = files
         self._memo: dict[tuple[str, str, int], Any] = {}
         self._through: dict[graph.Link, graph.Link | None] = {}
-        self.order, _ = graph.topological(nodes)
+        self.order, around = graph.topological(nodes)
+        # Whether an answer may have to reach so far back that it must be asked for sources first.
+        self.long = bool(around) or self._longest_chain() > _DEEP
         if self.long:
             for link in self.sources_first():
-                self._items(link[0])
+                self.items(link[0])
                 self.value_at(link)
                 self.image_at(link)
                 self.latent_at(link)
@@ -100,6 +103,8 @@ class Scene:
     def source(self, node: str, field: str) -> graph.Link | None:
         """The output that feeds an input, seen through switches; None where nothing does."""
         found = graph.link(self.nodes[node]["inputs"].get(field))
+        if found is None:
+            return None
         passed: list[graph.Link] = []
         while found is not None and found not in self._through:
             if found[0] not in self.nodes or found in passed:
@@ -143,19 +148,26 @@ class Scene:
 
     def image(self, node: str, *fields: str) -> Image:
         """Size of the image (or mask, or video) at the first of `fields` that is linked."""
+        inputs = self.nodes[node]["inputs"]
         for field in fields:
-            link = self.source(node, field)
+            link = self.source(node, field) if field in inputs else None
             if link is not None:
                 return self.image_at(link)
         return UNKNOWN_IMAGE
+
+    def given(self, node: str) -> Image:
+        """The picture a node is given, whatever its input is called; or what the thing it is given was read
+        off (depth, poses, tracks)."""
+        return self.remember("given", node, 0, UNKNOWN_IMAGE, lambda: _given(self, node))
 
     def image_at(self, link: graph.Link) -> Image:
         return self.remember("image", link[0], link[1], UNKNOWN_IMAGE, lambda: _output_image(self, *link))
 
     def latent(self, node: str, *fields: str) -> Latent:
         """The latent at the first of `fields` that is linked."""
+        inputs = self.nodes[node]["inputs"]
         for field in fields:
-            link = self.source(node, field)
+            link = self.source(node, field) if field in inputs else None
             if link is not None:
                 return self.latent_at(link)
         return UNKNOWN_LATENT
@@ -178,28 +190,34 @@ class Scene:
             for slot in slots.get(node_id, ()):
                 yield node_id, slot
 
-    @property
-    def long(self) -> bool:
-        """Are there so many nodes that answers must be asked for sources first?"""
-        return len(self.nodes) > _DEEP
-
     # --- inside --------------------------------------------------------------------------
+
+    def _longest_chain(self) -> int:
+        """Nodes on the longest way through the graph."""
+        lengths: dict[str, int] = {}
+        for node in self.order:
+            before = (lengths.get(source, 0) for _, (source, _) in graph.links(self.nodes[node]))
+            lengths[node] = 1 + max(before, default=0)
+        return max(lengths.values(), default=0)
 
     def _runs(self, node: str) -> float:
         if self.kind(node) in stock.TAKES_LISTS:
             return 1.0
-        lengths = [self._items(source) for _, (source, _) in graph.links(self.nodes[node])]
+        lengths = [self.items(source) for _, (source, _) in graph.links(self.nodes[node])]
         return max(lengths, default=1.0)
 
-    def _items(self, node: str) -> float:
+    def items(self, node: str) -> float:
         """Items in the list a node gives out; 1 for what is no list."""
         return self.remember("items", node, 0, 1.0, lambda: self._count_items(node))
 
     def _count_items(self, node: str) -> float:
         kind = self.kind(node)
+        if kind == "ComfySwitchNode":
+            chosen = self.source(node, self.branch(node))
+            return self.items(chosen[0]) if chosen else 1.0
         if kind == "CreateList":
             links = graph.links(self.nodes[node])
-            return min(MAX_COUNT, math.fsum(self._items(source) for _, (source, _) in links)) or 1.0
+            return min(MAX_COUNT, math.fsum(self.items(source) for _, (source, _) in links)) or 1.0
         if kind in ("RebatchImages", "RebatchLatents"):
             whole = self.image(node, "images").count
             if kind == "RebatchLatents":
@@ -213,11 +231,13 @@ class Scene:
         if kind == "WanDancerPadKeyframesList":
             return max(1.0, self.number(node, "num_segments", 1))
         if kind == "SeedVR2TemporalChunk":
-            span = max(4.0, self.number(node, "chunking_mode.frames_per_chunk", 21) - 8)
-            return math.ceil(self.latent(node, "latent").frames / span)
+            overlap = 4 * max(0.0, self.number(node, "temporal_overlap", 0))
+            span = max(4.0, self.number(node, "chunking_mode.frames_per_chunk", ASSUMED_CHUNK) - overlap)
+            latent = self.latent(node, "latent")
+            return math.ceil(max(latent.frames, latent.batch) / span)
         if kind in ("ShuffleDataset", "ShuffleImageTextDataset", "MergeImageLists", "ImageDeduplication"):
             linked = graph.links(self.nodes[node])
-            return max((self._items(source) for _, (source, _) in linked), default=1.0)
+            return max((self.items(source) for _, (source, _) in linked), default=1.0)
         return self.runs(node)
 
     def _reached(self, outputs: Collection[str]) -> frozenset[str]:
@@ -276,7 +296,7 @@ def _output_value(scene: Scene, node: str, slot: int) -> Scalar | None:
         return _logic(scene, node, kind)
     if kind == "GetImageSize":
         image = scene.image(node, "image")
-        return (image.width, image.height, image.count)[slot] if slot < 3 else None
+        return (image.width, image.height, image.count)[slot] if slot < 3 and image.known else None
     if kind == "ResolutionSelector":
         return _resolution(scene, node, slot)
     if kind == "WanCameraEmbedding" and slot > 0:
@@ -392,7 +412,7 @@ def _output_image(scene: Scene, node: str, slot: int) -> Image:
     if changed is not None:
         one_mask = kind == "ImagePadForOutpaint" and slot == 1
         return _within(replace(changed, count=1) if one_mask else changed)
-    base = scene.image(node, *_IMAGE_FIELDS)
+    base = scene.given(node)
     width = _first_number(
         scene, node, "width", "target_width", "final_width", "output_width", "size_mode.width"
     )
@@ -406,6 +426,13 @@ def _output_image(scene: Scene, node: str, slot: int) -> Image:
         scale = max(width, 0) / base.width or max(height, 0) / base.height or 1.0
         return _within(Image(base.width * scale, base.height * scale, count, base.known))
     return _within(Image(width, height, max(1.0, count)))
+
+
+def _given(scene: Scene, node: str) -> Image:
+    if any(scene.source(node, field) for field in _IMAGE_FIELDS):
+        return scene.image(node, *_IMAGE_FIELDS)
+    links = (scene.source(node, field) for field, _ in graph.links(scene.nodes[node]))
+    return next((image for link in links if link and (image := scene.image_at(link)).known), UNKNOWN_IMAGE)
 
 
 def _uploaded(scene: Scene, node: str, kind: str) -> Image:
@@ -429,6 +456,9 @@ def _changed_count(scene: Scene, node: str, kind: str) -> Image | None:
         return replace(base, count=min(base.count, max(1.0, scene.number(node, "length", 1))))
     if kind == "VideoFrameSample":
         return replace(base, count=min(base.count, max(1.0, scene.number(node, "num_frames", 16))))
+    if kind == "Video Slice" and scene.number(node, "duration", 0) > 0:
+        frames = math.ceil(scene.number(node, "duration", 0) * ASSUMED_FRAMES_PER_SECOND)
+        return replace(base, count=min(base.count, frames))
     if kind == "FrameInterpolate":
         return replace(base, count=base.count * max(1.0, scene.number(node, "multiplier", 2)))
     if kind == "RebatchImages":
@@ -565,7 +595,16 @@ def _derived_latent(scene: Scene, node: str, kind: str) -> Latent | None:
         return replace(base, batch=min(base.batch, max(1.0, scene.number(node, "batch_size", 1))))
     if kind == "LatentConcat":
         other = scene.latent(node, "samples2")
-        return replace(base, width=base.width + other.width)
+        side = {"x": "width", "y": "height"}.get(scene.text(node, "dim").strip("-"), "frames")
+        return replace(base, **{side: getattr(base, side) + getattr(other, side)})
+    if kind == "SeedVR2TemporalChunk":
+        span = max(1.0, scene.number(node, "chunking_mode.frames_per_chunk", ASSUMED_CHUNK))
+        return replace(base, batch=min(base.batch, span), frames=min(base.frames, span))
+    if kind == "SeedVR2TemporalMerge":
+        whole = scene.source(node, "latents")
+        chunks = scene.items(whole[0]) if whole else 1.0
+        frames = base.frames * chunks if base.frames > 1 else base.frames
+        return replace(base, frames=frames, batch=base.batch if base.frames > 1 else base.batch * chunks)
     return None
 
 
