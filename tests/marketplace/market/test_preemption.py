@@ -17,7 +17,7 @@ from jobs.models import Attempt, Job, JobEvent, Status
 from marketplace.fleet.models import Agent
 from marketplace.market import dispatch, levers, preemption, settlement
 from marketplace.market.models import Lease
-from marketplace.market.preemption import Held, choose
+from marketplace.market.victims import Held, choose
 from tests.factories import people
 from tests.factories.clock import advance
 from tests.factories.jobs import (
