@@ -4,7 +4,7 @@ PY := .venv/bin/python
 LOCKS := requirements
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check demo bench lint lock soak mutants audit clean
+.PHONY: help install run test check demo bench lint lock soak soak-market mutants audit clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ bench: .venv/.dev ## benchmarks, one JSON object a line: make bench [BENCH="name
 
 soak: .venv/.dev ## longer proofs
 	SOAK=1 $(PY) -m pytest -q tests/accounts/ledger tests/soak
+
+soak-market: .venv/.dev ## a class at work for ten minutes, with kills and levers: [LIVE_CLASS_SECONDS=600]
+	SOAK_MARKET=1 $(PY) -m pytest -q -s tests/soak/market
 
 mutants: .venv/.dev ## plant mutants in the ledger; each must be killed
 	$(PY) -m tests.mutants
