@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
@@ -12,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.decorators import action
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from accounts import access, admin_pages, audit
 from accounts.admin_scope import ReadOnly, TaughtWorkshops, WorkshopScoped, person
@@ -45,6 +47,19 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]
         return False  # their statement stays; is_active lets nobody in
 
 
+class NamesField(forms.CharField):
+    """A list of names, one a line."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(map(str, value)) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> Any:
+        return [line.strip() for line in str(value or "").splitlines() if line.strip()]
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return bool((initial or []) != self.to_python(data))
+
+
 @admin.register(Workshop)
 class WorkshopAdmin(WorkshopScoped):
     """Courses, with what staff do to a whole class."""
@@ -70,6 +85,12 @@ class WorkshopAdmin(WorkshopScoped):
     @action(description=_("Import roster"), url_path="roster", permissions=["change"])  # type: ignore[untyped-decorator]
     def import_roster(self, request: HttpRequest, object_id: int) -> HttpResponse:
         return admin_pages.roster_import(self.admin_site, request, self._workshop(request, object_id))
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "allowed_node_types":
+            told = _("Class names of nodes beyond ComfyUI's own that may run here, one a line.")
+            return NamesField(required=False, widget=UnfoldAdminTextareaWidget(), help_text=told)
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def has_issue_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return object_id is not None and access.may_issue(person(request), int(object_id))

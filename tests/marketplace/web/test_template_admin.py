@@ -126,6 +126,19 @@ def test_another_workshops_templates_are_not_found(teacher: Client) -> None:
     assert (theirs.published_at, theirs.withdrawn_at, Template.objects.count()) == (None, None, 1)
 
 
+def test_a_teacher_allows_nodes_by_name(teacher: Client, workshop: Workshop) -> None:
+    address = f"/admin/accounts/workshop/{workshop.pk}/change/"
+    form = teacher.get(address).context["adminform"].form
+    asked = {name: value for name, value in form.initial.items() if value is not None}
+    asked["allowed_node_types"] = "StrangeFilter\n\n Easy Sampler \n"
+    asked.pop("closed_at", None)
+    assert teacher.post(address, asked).status_code == 302
+    workshop.refresh_from_db()
+    assert workshop.allowed_node_types == ["StrangeFilter", "Easy Sampler"]
+    told = AuditRow.objects.get(action="workshop.change").after
+    assert "StrangeFilter" in told["allowed_node_types"]
+
+
 def test_students_are_not_let_in(page: Client, workshop: Workshop) -> None:
     row = a_draft(workshop)
     for address in (LIST, f"{LIST}add/", f"{LIST}{row.pk}/change/"):
