@@ -197,7 +197,7 @@ def test_changing_a_workshops_rules_is_written_down(place: Workshop) -> None:
     values = {name: "" if (value := form.initial.get(name)) is None else value for name in form.fields}
     values |= {
         "allowance_milli_per_hour": 5_000,
-        "allowed_node_types": "[]",
+        "allowed_node_types": "",
         "ends_at_0": "",
         "ends_at_1": "",
         "closed_at_0": "",
