@@ -7,8 +7,9 @@ did: then somebody else won, or the step doesn't follow from where the job stand
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, LiteralString
 
 from django.db import connection, transaction
@@ -46,11 +47,13 @@ TRANSITIONS: Mapping[str, Transition] = {
         Transition("rejoined", (Status.QUEUED,), Status.ASSIGNED),
         Transition("cancel_requested", ON_AGENT, None),
         Transition("moved", WAITING, None),
+        Transition("rebid", WAITING, None),
         Transition("preempt_requested", ON_AGENT, None),
         Transition("made_room", (Status.QUEUED,), None),
         Transition("succeeded", ON_AGENT, Status.SUCCEEDED),
         Transition("failed", ON_AGENT, Status.FAILED),
         Transition("cancelled", (*WAITING, *ON_AGENT), Status.CANCELLED),
+        Transition("bought", (Status.FAILED,), None),
     )
 }
 
@@ -85,6 +88,23 @@ class Fence:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """A job that may be assigned, and what it would pay: a multiple of the base price, and why."""
+
+    job_id: uuid.UUID | str
+    multiplier: float = 1.0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A job that was assigned, and its new attempt."""
+
+    moved: Moved
+    attempt_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Change:
     """Columns a step writes besides the status."""
 
@@ -105,31 +125,63 @@ def create(job: Job, *, held_back: bool = False) -> Moved:
     return Moved(job.pk, job.student_id, job.workshop_id, 1, "placed", Status(job.status), data)
 
 
-def admit(job_id: uuid.UUID) -> Moved | None:
-    """A job held back by its owner's cap enters the line."""
-    return _step("admitted", job_id, _Change({"wait_reason": ""}))
+def admit(
+    job_id: uuid.UUID, *, place: tuple[int, int] | None = None, joined_at: datetime | None = None
+) -> Moved | None:
+    """A job held back by its owner's cap enters the line: at `place` (queue class, key in ms), having joined
+    at `joined_at`; left out, it keeps what it was placed with."""
+    values: dict[str, Any] = {"wait_reason": ""}
+    if place is not None:
+        values["queue_class"], values["queue_key_ms"] = place
+    if joined_at is not None:
+        values["joined_at"] = joined_at
+    return _step("admitted", job_id, _Change(values))
 
 
 def assign(
-    job_id: uuid.UUID, *, agent_id: str, agent_name: str, token: int, simulated: bool
-) -> tuple[Moved, Attempt] | None:
-    """Begin an attempt on an agent; its first delivery is counted as sent now."""
-    with transaction.atomic(savepoint=False):  # part of the dispatcher's transaction, which ends with it
-        change = _Change({"agent_name": agent_name, "wait_reason": ""}, raised=("attempt_count",))
-        moved = _step("assigned", job_id, change, data={"agent": agent_name})
-        if moved is None:
-            return None
-        attempt = Attempt.objects.create(
-            job_id=job_id,
-            number=moved.attempt_count,
-            agent_id=agent_id,
-            agent_name=agent_name,
-            token=token,
-            simulated=simulated,
-            deliveries=1,
-            delivered_at=MarketNow(),
-        )
-        return moved, attempt
+    choices: Sequence[Choice],
+    *,
+    agent_id: str,
+    agent_name: str,
+    token: int,
+    simulated: bool,
+    only_if: LiteralString = "",
+    along: LiteralString = "",
+    parameters: Mapping[str, Any] | None = None,
+) -> Begun | None:
+    """Begin an attempt of the first choice that still waits and that nobody else is taking; its first
+    delivery is counted as sent now. One statement; None when no choice was left.
+
+    `along`: a CTE of the room above that is written with it and may read `attempt` (id, job_id); `only_if`: a
+    condition of its; both use named `parameters` (`agent_id` and `token` are there already).
+    """
+    query = sql.SQL(_ASSIGN).format(
+        only_if=sql.SQL("AND ({})").format(sql.SQL(only_if)) if only_if else sql.SQL(""),
+        along=sql.SQL(", {}").format(sql.SQL(along)) if along else sql.SQL(""),
+    )
+    told = {"agent": agent_name, "status": str(Status.ASSIGNED)}
+    values = {
+        **(parameters or {}),
+        "ids": [choice.job_id for choice in choices],
+        "multipliers": [choice.multiplier for choice in choices],
+        "reasons": [choice.reason[:LONGEST_REASON] for choice in choices],
+        "sources": [str(status) for status in TRANSITIONS["assigned"].sources],
+        "data": json.dumps(told),
+        "agent_id": agent_id,
+        "agent_name": agent_name,
+        "token": token,
+        "simulated": simulated,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(query, values)
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    job_id, student_id, workshop_id, seq, attempt_count, attempt_id = row
+    moved = Moved(
+        job_id, student_id, workshop_id, seq, "assigned", Status.ASSIGNED, told, attempt_count=attempt_count
+    )
+    return Begun(moved, attempt_id)
 
 
 def reach(job_id: uuid.UUID, fence: Fence, phase: Phase, charged_ms: int = 0) -> Moved | None:
@@ -169,6 +221,42 @@ def move(
     if place is not None:
         values["queue_class"], values["queue_key_ms"] = place
     return _step("moved", job_id, _Change(values), data={"by": by, "reason": reason[:LONGEST_REASON]})
+
+
+def rebid(
+    job_id: uuid.UUID,
+    *,
+    bid: int,
+    place: tuple[int, int],
+    hold_key: uuid.UUID | None,
+    held_milli: int,
+    by: str,
+    reason: str = "",
+) -> Moved | None:
+    """A waiting job's bid changes, with its place and the hold that the caller has adjusted. `by`: owner, or
+    policy when the class changed its mode; `reason` is told to its owner."""
+    values: dict[str, Any] = {"bid": bid, "hold_key": hold_key, "held_milli": held_milli}
+    values["queue_class"], values["queue_key_ms"] = place
+    data = {"bid": bid, "held_milli": held_milli, "by": by, "reason": reason[:LONGEST_REASON]}
+    return _step("rebid", job_id, _Change(values), data=data)
+
+
+def rekey(places: Mapping[uuid.UUID, tuple[int, int]]) -> int:
+    """Write new places (queue class, key in ms) of waiting jobs, as when the class changes its mode; how many
+    there were. Of so many at once no events are written: pages read the line anew."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE jobs_job j SET queue_class = p.class, queue_key_ms = p.key"
+            " FROM unnest(%s::uuid[], %s::smallint[], %s::bigint[]) AS p (id, class, key)"
+            " WHERE j.id = p.id AND j.status = ANY(%s)",
+            [
+                list(places),
+                [queue_class for queue_class, _key in places.values()],
+                [key_ms for _class, key_ms in places.values()],
+                [str(status) for status in WAITING],
+            ],
+        )
+        return int(cursor.rowcount)
 
 
 def request_preempt(job_id: uuid.UUID, fence: Fence, *, reason: str) -> Moved | None:
@@ -222,21 +310,37 @@ def succeed(
 
 
 def fail(
-    job_id: uuid.UUID, fence: Fence, *, cause: FailureCause, message: str, node: str = "", charged_ms: int = 0
+    job_id: uuid.UUID,
+    fence: Fence,
+    *,
+    cause: FailureCause,
+    message: str,
+    node: str = "",
+    charged_ms: int = 0,
+    captured_milli: int = 0,
 ) -> Moved | None:
-    """Ended for good without a result; nothing is captured."""
+    """Ended for good without a result; nothing is captured but for a graph that keeps failing."""
     change = _Change(
         {
             "cause": str(cause),
             "message": message[:LONGEST_MESSAGE],
             "fault_node": node[:120],
-            "captured_milli": 0,
+            "captured_milli": captured_milli,
             "charged_ms": charged_ms,
         },
         stamped=("finished_at",),
     )
-    data = {"cause": str(cause), "message": message[:LONGEST_MESSAGE], "node": node[:120]}
+    data: dict[str, Any] = {"cause": str(cause), "message": message[:LONGEST_MESSAGE], "node": node[:120]}
+    if captured_milli:
+        data["captured_milli"] = captured_milli
     return _step("failed", job_id, change, fence=fence, data=data)
+
+
+def buy(job_id: uuid.UUID, *, bought_milli: int) -> Moved | None:
+    """What a failed job did produce was paid for afterwards, in the same transaction; at most once."""
+    change = _Change({"bought_milli": bought_milli})
+    data = {"bought_milli": bought_milli}
+    return _step("bought", job_id, change, data=data, only_if="bought_milli IS NULL")
 
 
 def cancel(
@@ -284,7 +388,36 @@ def count_redeliveries(attempt_ids: Iterable[int]) -> None:
     )
 
 
-# --- the one statement ----------------------------------------------------------------------------
+# --- the statements -------------------------------------------------------------------------------
+
+# Locks the first choice that is free: ORDER BY is done before rows are locked, one after another.
+_ASSIGN: LiteralString = """
+WITH choice AS (
+  SELECT * FROM unnest(%(ids)s::uuid[], %(multipliers)s::float8[], %(reasons)s::text[])
+  WITH ORDINALITY AS c (id, multiplier, reason, place)
+), chosen AS (
+  SELECT j.id, c.multiplier, c.reason FROM jobs_job j JOIN choice c ON c.id = j.id
+  WHERE j.id = ANY(%(ids)s::uuid[]) AND j.status = ANY(%(sources)s) {only_if}
+  ORDER BY c.place LIMIT 1 FOR NO KEY UPDATE OF j SKIP LOCKED
+), moved AS (
+  UPDATE jobs_job j SET status = 'assigned', event_seq = j.event_seq + 1, attempt_count = j.attempt_count + 1,
+    agent_name = %(agent_name)s, wait_reason = '', clearing_multiplier = c.multiplier,
+    clearing_reason = c.reason
+  FROM chosen c WHERE j.id = c.id
+  RETURNING j.id, j.student_id, j.workshop_id, j.event_seq, j.attempt_count
+), told AS (
+  INSERT INTO jobs_jobevent (job_id, seq, kind, data, at)
+  SELECT id, event_seq, 'assigned', %(data)s::jsonb, market_now() FROM moved
+), attempt AS (
+  INSERT INTO jobs_attempt (job_id, number, agent_id, agent_name, token, prompt_id, phase, outcome, cause,
+    message, report_seq, deliveries, delivered_at, executing_ms, loading_ms, charged_ms, simulated)
+  SELECT id, attempt_count, %(agent_id)s, %(agent_name)s, %(token)s, gen_random_uuid(), '', '', '', '', 0, 1,
+    market_now(), 0, 0, 0, %(simulated)s FROM moved
+  RETURNING id, job_id
+) {along}
+SELECT m.id, m.student_id, m.workshop_id, m.event_seq, m.attempt_count, a.id
+FROM moved m JOIN attempt a ON a.job_id = m.id
+"""
 
 
 def _remember_bounce(job_id: uuid.UUID, agent_id: str, free_bytes: int) -> None:

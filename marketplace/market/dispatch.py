@@ -5,12 +5,14 @@ network while a row is locked: deliveries are sent after the commit, and again u
 """
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
 from django.db import connection, transaction
 
+from accounts import clock
 from accounts.clock import MarketNow
 from gpu_agent.protocol.messages import (
     LEASE_SECONDS,
@@ -26,14 +28,15 @@ from gpu_agent.protocol.messages import (
 )
 from jobs import lifecycle
 from jobs.job_types import registry as job_types
-from jobs.lifecycle import Fence
+from jobs.lifecycle import Choice, Fence, Moved
 from jobs.models import Attempt, Job, Status
 from marketplace.fleet import registry as fleet
 from marketplace.fleet.models import Agent
-from marketplace.market import delivery, picks, settlement
+from marketplace.market import delivery, picks, places, settlement
 from marketplace.market.announce import announce, wake
 from marketplace.market.delivery import Parcel
-from marketplace.market.models import Leadership, Lease
+from marketplace.market.models import Lease
+from marketplace.market.picks import Standing
 from marketplace.pricing import quote as pricing
 
 log = structlog.get_logger(__name__)
@@ -42,7 +45,6 @@ REDELIVERY = timedelta(seconds=5)
 LEAST_STOP_MS = 10_000  # a quote of a second may be wrong by more than its triple
 LEAST_TIMEOUT_MS = 300_000
 TIMEOUT_AT_P90 = 4.0
-MOST_JOBS_A_ROUND = 200
 
 
 class Superseded(LookupError):
@@ -68,14 +70,13 @@ def dispatch(epoch: int | None = None) -> int:
     """
     count = 0
     admit_within_caps()
-    for agent_id in picks.ready_agents():
-        while count < MOST_JOBS_A_ROUND:
-            assigned = assign(agent_id, epoch)
-            if assigned is None:
-                break
-            count += 1
-            if not delivery.send(assigned.parcel):
-                return count  # Redis is away: what is assigned is delivered later, the rest can wait here
+    for agent_id in picks.agents_with_room():
+        assigned = assign(agent_id, epoch)
+        if assigned is None:
+            continue
+        count += 1  # it takes no other before it has this one
+        if not delivery.send(assigned.parcel):
+            break  # Redis is away: what is assigned is delivered later, the rest can wait here
     return count
 
 
@@ -85,16 +86,22 @@ def assign(agent_id: str, epoch: int | None = None) -> Assigned | None:
     None when the agent has no room or nothing that it can run waits. The caller delivers after commit.
     """
     with transaction.atomic():
-        _must_lead(epoch)
-        if not _only_one_assigning(agent_id):
+        seen = picks.look(agent_id, epoch)
+        if not seen.leads:
+            raise NotLeading("another market loop leads")
+        if seen.place is None or not seen.place.has_room:
             return None
-        place = picks.standing(agent_id)
-        if place is None or not place.has_room:
+        choices = picks.choices(agent_id, epoch, seen)
+        begun = _begin(choices, seen.place, seen.token) if choices else None
+        if begun is None:
+            choices = _admit_for_idle(seen.place)
+            begun = _begin(choices, seen.place, None) if choices else None
+        if begun is None:
             return None
-        job_id = _lock_first([job.job_id for job in picks.heads(place)])
-        if job_id is None:
-            job_id = _admit_for_idle(place)
-        return None if job_id is None else _begin(job_id, place.agent)
+        moved, attempt_id, token = begun
+        announce(moved)
+        log.info("market.assigned", job=str(moved.job_id), attempt=attempt_id, agent=agent_id)
+        return Assigned(moved.job_id, Parcel(agent_id, moved.job_id, attempt_id, token, 1, seen.timeline))
 
 
 def deliver(attempt_id: int) -> bool:
@@ -129,9 +136,7 @@ def admit_within_caps() -> int:
     admitted = 0
     for job_id in ids:
         with transaction.atomic():
-            step = lifecycle.admit(job_id)
-            announce(step)
-        admitted += step is not None
+            admitted += _admit(job_id)
     return admitted
 
 
@@ -209,56 +214,65 @@ WHERE h.turn + (
 """
 
 _LOCK_FIRST = """
-SELECT id FROM jobs_job WHERE id = ANY(%s) AND status = %s
-ORDER BY array_position(%s, id) LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+SELECT id FROM jobs_job WHERE id = ANY(%s::uuid[]) AND status = %s
+ORDER BY array_position(%s::uuid[], id) LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
 """
 
 
-def _must_lead(epoch: int | None) -> None:
-    if epoch is None:
-        return
-    if not Leadership.objects.filter(pk=1, epoch=epoch, expires_at__gt=MarketNow()).exists():
-        raise NotLeading("another market loop leads")
+_LEASE = """
+lease AS (
+  INSERT INTO market_lease (attempt_id, agent_id, token, expires_at, command, command_reason)
+  SELECT id, %(agent_id)s, %(token)s, market_now() + %(lease)s, '', '' FROM attempt
+)"""
+
+# Counted again under the lock that `picks.look` took: its own statement may have begun before it had it.
+_SAME_IN_HAND = """
+(SELECT count(*) FROM market_lease WHERE agent_id = %(agent_id)s AND ended_at IS NULL) = %(in_hand)s
+"""
 
 
-def _only_one_assigning(agent_id: str) -> bool:
-    """Whether no other transaction is giving this agent a job: two would overfill it."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [f"assign:{agent_id}"])
-        (alone,) = cursor.fetchone()
-    return bool(alone)
+def _begin(choices: Sequence[Choice], place: Standing, token: int | None) -> tuple[Moved, int, int] | None:
+    """Begin an attempt of the first choice that nobody else is taking, with its lease: (step, attempt's id,
+    token)."""
+    token = _next_token() if token is None else token
+    begun = lifecycle.assign(
+        choices,
+        agent_id=place.agent.pk,
+        agent_name=place.agent.name,
+        token=token,
+        simulated=place.agent.simulated,
+        only_if=_SAME_IN_HAND,
+        along=_LEASE,
+        parameters={"lease": LEASE, "in_hand": len(place.in_hand)},
+    )
+    return None if begun is None else (begun.moved, begun.attempt_id, token)
 
 
-def _lock_first(ids: list[object], status: Status = Status.QUEUED) -> uuid.UUID | None:
+def _admit_for_idle(place: Standing) -> list[Choice]:
+    """Rather than let the GPU stand idle, the held-back job of whoever used least enters the line."""
+    job_id = _lock_first([job.job_id for job in picks.held_back(place)], Status.HELD_BACK)
+    if job_id is None:
+        return []
+    _admit(job_id)
+    return [Choice(job_id)]
+
+
+def _admit(job_id: uuid.UUID) -> bool:
+    """The job joins the line now, at the place its owner's use gives it now."""
+    job = Job.objects.select_related("workshop", "student").get(pk=job_id)
+    now = clock.now()
+    step = lifecycle.admit(job_id, place=places.place(job, now), joined_at=now)
+    announce(step)
+    return step is not None
+
+
+def _lock_first(ids: list[object], status: Status) -> uuid.UUID | None:
     if not ids:
         return None
     with connection.cursor() as cursor:
         cursor.execute(_LOCK_FIRST, [ids, str(status), ids])
         row = cursor.fetchone()
     return row[0] if row else None
-
-
-def _admit_for_idle(place: picks.Standing) -> uuid.UUID | None:
-    """Rather than let the GPU stand idle, the held-back job of whoever used least enters the line."""
-    job_id = _lock_first([job.job_id for job in picks.held_back(place)], Status.HELD_BACK)
-    if job_id is not None:
-        announce(lifecycle.admit(job_id))
-    return job_id
-
-
-def _begin(job_id: uuid.UUID, agent: Agent) -> Assigned | None:
-    token = _next_token()
-    begun = lifecycle.assign(
-        job_id, agent_id=agent.pk, agent_name=agent.name, token=token, simulated=agent.simulated
-    )
-    if begun is None:
-        return None
-    step, attempt = begun
-    Lease.objects.create(attempt=attempt, agent=agent, token=token, expires_at=MarketNow() + LEASE)
-    announce(step)
-    log.info("market.assigned", job=str(job_id), attempt=attempt.pk, agent=agent.pk)
-    parcel = Parcel(agent.pk, job_id, attempt.pk, token, attempt.deliveries, fleet.timeline())
-    return Assigned(job_id, parcel)
 
 
 def _next_token() -> int:

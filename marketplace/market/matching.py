@@ -99,8 +99,8 @@ def ranked(candidates: Iterable[Candidate], agent: Abilities) -> list[Candidate]
 
 
 def runner_up(ordered: Sequence[Candidate], winner: Candidate) -> Candidate | None:
-    """Of `ordered`, best first, the next behind the winner that is another student's of the same class; it
-    alone may set the winner's price. Those before it were passed over: somebody else is taking them."""
+    """Of `ordered`, best first, the next behind the winner that is another student's of its workshop; it
+    alone may set the winner's price. Those before the winner don't count: somebody else is taking them."""
     behind = ordered[ordered.index(winner) + 1 :]
     return next(
         (

@@ -2,26 +2,41 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from django.db import connection
 
 from gpu_agent.protocol.messages import HEARTBEAT_SECONDS
-from marketplace.fleet.models import Agent, Inventory
-from marketplace.market import matching
+from jobs.lifecycle import Choice
+from marketplace.market import clearing, matching
 from marketplace.market.matching import Abilities, Candidate, InHand
 
 SILENT_SECONDS = 3 * HEARTBEAT_SECONDS  # an agent unheard for so long gets nothing new
-HEADS = 8
-HEADS_AT_MOST = 4096
+HEADS = 8  # looked at of each size of job, and of each loaded model
+BEST = 24  # kept of them
+DEEPEST = 512  # times as many, while all that is found needs what the agent lacks
+CHOICES = 16  # of which the first that no other picker is taking is assigned
+
+
+@dataclass(frozen=True, slots=True)
+class AgentFacts:
+    """What the dispatcher must know of an agent's row."""
+
+    pk: str
+    name: str
+    workshop_id: int | None
+    simulated: bool
+    speed_factor: float
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """An agent that may take jobs now."""
 
-    agent: Agent
+    agent: AgentFacts
     abilities: Abilities
     vram_free_bytes: int
     job_types: tuple[str, ...]
@@ -32,6 +47,20 @@ class Standing:
         return matching.has_room(self.in_hand)
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at an agent and the line before it. `place` None: it has no device, or never told what it
+    can. `alone` False: another transaction is giving it a job, and nothing else was read."""
+
+    leads: bool
+    alone: bool
+    place: Standing | None = None
+    found: tuple[Candidate, ...] = ()
+    policies: tuple[str, ...] = ()  # of the candidates' workshops, in their order
+    token: int | None = None  # for the lease that may come of it
+    timeline: int = 0
+
+
 _READY = """
 SELECT a.id FROM fleet_agent a
 JOIN fleet_device d ON d.agent_id = a.id JOIN fleet_inventory i ON i.agent_id = a.id
@@ -40,52 +69,100 @@ WHERE a.state = 'ready' AND a.comfyui_ready AND NOT a.drain_requested AND a.paus
 ORDER BY a.speed_factor DESC, a.name
 """
 
-_IN_HAND = """
-SELECT j.status, t.acknowledged_at IS NOT NULL,
+_HANDS = """
+SELECT l.agent_id, j.status, t.acknowledged_at IS NOT NULL,
        t.remaining_ms - 1000 * extract(epoch FROM market_now() - t.seen_at),
        j.gpu_seconds, j.loading_seconds,
-       1000 * extract(epoch FROM market_now() - coalesce(t.execution_started_at, market_now()))
+       1000 * extract(epoch FROM market_now() - coalesce(t.execution_started_at, market_now())),
+       a.speed_factor
 FROM market_lease l JOIN jobs_attempt t ON t.id = l.attempt_id JOIN jobs_job j ON j.id = t.job_id
-WHERE l.agent_id = %s AND l.ended_at IS NULL
+JOIN fleet_agent a ON a.id = l.agent_id
+WHERE l.agent_id = ANY(%s) AND l.ended_at IS NULL
 """
 
-_HEADS = """
-WITH workshops AS (
-  SELECT id FROM accounts_workshop
-  WHERE paused_reason = '' AND (%(workshop)s::bigint IS NULL OR id = %(workshop)s)
+# Which jobs an agent may take at all; `p` is its row of `place`. As one CASE, since the planner would take so
+# many conditions for so rare that it sorted the whole line instead of reading its head from the index.
+_OPEN = """
+      AND CASE WHEN j.vram_bytes <= p.total AND p.job_types ? j.job_type AND j.pinned_agent_id IN ('', p.id)
+        AND coalesce((j.refused_agents ->> p.id)::bigint + %(margin)s, 0) <= p.free
+        AND (j.template_id IS NULL
+             OR j.template_id NOT IN (SELECT id FROM jobs_template WHERE paused_reason <> ''))
+      THEN true ELSE false END
+"""
+
+_PLACE = """
+place AS MATERIALIZED (
+  SELECT a.id, a.name, a.workshop_id, a.simulated, a.speed_factor, a.resident_models,
+         d.vram_total_bytes AS total, d.vram_free_bytes AS free, i.job_types, i.any_model,
+         i.node_definitions_id, i.published_at
+  FROM fleet_agent a JOIN fleet_device d ON d.agent_id = a.id JOIN fleet_inventory i ON i.agent_id = a.id
+  WHERE a.id = %(agent)s AND (SELECT leads AND alone FROM guard)
+), workshops AS MATERIALIZED (
+  SELECT w.id, w.policy FROM accounts_workshop w, place p
+  WHERE w.paused_reason = '' AND (p.workshop_id IS NULL OR w.id = p.workshop_id)
+)"""
+
+_LOOK = f"""
+WITH guard AS MATERIALIZED (
+  SELECT %(epoch)s::bigint IS NULL OR EXISTS (
+           SELECT FROM market_leadership WHERE epoch = %(epoch)s AND expires_at > market_now()) AS leads,
+         pg_try_advisory_xact_lock(hashtextextended('assign:' || %(agent)s, 0)) AS alone
+), {_PLACE}, hand AS MATERIALIZED (
+  SELECT j.status, t.acknowledged_at IS NOT NULL AS taken,
+         t.remaining_ms - 1000 * extract(epoch FROM market_now() - t.seen_at) AS told,
+         j.gpu_seconds, j.loading_seconds,
+         1000 * extract(epoch FROM market_now() - coalesce(t.execution_started_at, market_now())) AS since
+  FROM market_lease l JOIN jobs_attempt t ON t.id = l.attempt_id JOIN jobs_job j ON j.id = t.job_id
+  WHERE l.agent_id = %(agent)s AND l.ended_at IS NULL
 ), heads AS (
-  SELECT h.* FROM workshops w CROSS JOIN unnest(%(classes)s::smallint[]) AS c (vram_class)
+  SELECT h.*, w.policy FROM place p CROSS JOIN workshops w
+  CROSS JOIN unnest(%(sizes)s::smallint[], %(below)s::bigint[]) AS c (vram_class, below)
   CROSS JOIN LATERAL (
-    SELECT j.id, j.student_id, j.model_key, j.queue_class, j.queue_key_ms FROM jobs_job j
-    WHERE j.status = 'queued' AND j.workshop_id = w.id AND j.vram_class = c.vram_class
-      AND j.vram_bytes <= %(total)s AND j.job_type = ANY(%(types)s)
-      AND coalesce((j.refused_agents ->> %(agent)s::text)::bigint + %(margin)s, 0) <= %(free)s
-    ORDER BY j.queue_class, j.queue_key_ms, j.id LIMIT %(limit)s) h
+    SELECT j.id, j.student_id, j.workshop_id, j.model_key, j.queue_class, j.queue_key_ms, j.bid, j.unpaid
+    FROM jobs_job j
+    WHERE j.status = 'queued' AND j.workshop_id = w.id AND j.vram_class = c.vram_class {_OPEN}
+    ORDER BY j.queue_class, j.queue_key_ms, j.id LIMIT %(heads)s) h
+  WHERE c.below < p.total AND (SELECT count(*) FROM hand) < 2
   UNION
-  SELECT h.* FROM workshops w CROSS JOIN unnest(%(resident)s::text[]) AS m (model_key)
+  SELECT h.*, w.policy FROM place p CROSS JOIN workshops w
+  CROSS JOIN LATERAL jsonb_array_elements_text(p.resident_models) AS m (model_key)
   CROSS JOIN LATERAL (
-    SELECT j.id, j.student_id, j.model_key, j.queue_class, j.queue_key_ms FROM jobs_job j
+    SELECT j.id, j.student_id, j.workshop_id, j.model_key, j.queue_class, j.queue_key_ms, j.bid, j.unpaid
+    FROM jobs_job j
     WHERE j.status = 'queued' AND j.workshop_id = w.id AND j.model_key = m.model_key AND j.model_key <> ''
-      AND j.vram_bytes <= %(total)s AND j.job_type = ANY(%(types)s)
-      AND coalesce((j.refused_agents ->> %(agent)s::text)::bigint + %(margin)s, 0) <= %(free)s
-    ORDER BY j.queue_class, j.queue_key_ms, j.id LIMIT %(limit)s) h
+      {_OPEN}
+    ORDER BY j.queue_class, j.queue_key_ms, j.id LIMIT %(heads)s) h
+  WHERE (SELECT count(*) FROM hand) < 2
+), best AS MATERIALIZED (
+  SELECT h.* FROM heads h CROSS JOIN place p
+  ORDER BY h.queue_class, h.queue_key_ms - CASE
+    WHEN h.model_key <> '' AND p.resident_models ? h.model_key THEN %(affinity)s ELSE 0 END, h.id
+  LIMIT %(best)s
 )
-SELECT h.id, h.student_id, h.model_key, h.queue_class, h.queue_key_ms,
-       coalesce(q.model_files, '[]'), coalesce(q.node_types, '[]')
-FROM heads h LEFT JOIN market_order o ON o.job_id = h.id LEFT JOIN market_quote q ON q.id = o.quote_id
+SELECT g.leads, g.alone, (SELECT timeline FROM fleet_installation),
+       (SELECT json_build_array(id, name, workshop_id, simulated, speed_factor, resident_models, total, free,
+                                job_types, any_model, node_definitions_id, published_at) FROM place),
+       (SELECT json_agg(json_build_array(status, taken, told, gpu_seconds, loading_seconds, since))
+        FROM hand),
+       (SELECT json_agg(json_build_array(b.id, b.student_id, b.model_key, b.queue_class, b.queue_key_ms,
+                                         coalesce(q.model_files, '[]'), coalesce(q.node_types, '[]'),
+                                         b.workshop_id, b.bid, b.unpaid, b.policy))
+        FROM best b
+        LEFT JOIN market_order o ON o.job_id = b.id LEFT JOIN market_quote q ON q.id = o.quote_id),
+       CASE WHEN EXISTS (SELECT FROM best) THEN nextval('market_lease_token') END
+FROM guard g
 """
 
-_HELD_BACK = """
+_HELD_BACK = f"""
+WITH guard AS (SELECT true AS leads, true AS alone), {_PLACE}
 SELECT j.id, j.student_id, j.model_key, j.queue_class, j.queue_key_ms,
-       coalesce(q.model_files, '[]'), coalesce(q.node_types, '[]')
-FROM jobs_job j JOIN accounts_workshop w ON w.id = j.workshop_id AND w.paused_reason = ''
+       coalesce(q.model_files, '[]'), coalesce(q.node_types, '[]'), j.workshop_id, j.bid, j.unpaid
+FROM place p CROSS JOIN jobs_job j JOIN workshops w ON w.id = j.workshop_id
 LEFT JOIN market_order o ON o.job_id = j.id LEFT JOIN market_quote q ON q.id = o.quote_id
-WHERE j.status = 'held_back' AND (%(workshop)s::bigint IS NULL OR j.workshop_id = %(workshop)s)
-  AND j.vram_bytes <= %(total)s AND j.job_type = ANY(%(types)s)
-  AND coalesce((j.refused_agents ->> %(agent)s::text)::bigint + %(margin)s, 0) <= %(free)s
+WHERE j.status = 'held_back' {_OPEN}
 ORDER BY (SELECT coalesce(sum(u.charged_ms), 0) FROM jobs_job u
           WHERE u.student_id = j.student_id AND u.workshop_id = j.workshop_id), j.queue_key_ms, j.id
-LIMIT %(limit)s
+LIMIT %(best)s
 """
 
 
@@ -96,75 +173,114 @@ def ready_agents() -> list[str]:
         return [agent_id for (agent_id,) in cursor.fetchall()]
 
 
+def agents_with_room() -> list[str]:
+    """Of those, the ones that may take a job now."""
+    ready = ready_agents()
+    hands: dict[str, list[InHand]] = {agent_id: [] for agent_id in ready}
+    with connection.cursor() as cursor:
+        cursor.execute(_HANDS, [ready])
+        for agent_id, *hand, speed_factor in cursor.fetchall():
+            hands[agent_id].append(_in_hand(hand, speed_factor))
+    return [agent_id for agent_id in ready if matching.has_room(hands[agent_id])]
+
+
 def standing(agent_id: str) -> Standing | None:
     """The agent with what it holds and can run; None when it has no device or never told what it can."""
-    agent = Agent.objects.select_related("device", "inventory").filter(pk=agent_id).first()
-    if agent is None or not hasattr(agent, "device") or not hasattr(agent, "inventory"):
-        return None
-    inventory: Inventory = agent.inventory
-    return Standing(
-        agent=agent,
-        abilities=Abilities(
-            vram_total_bytes=agent.device.vram_total_bytes,
-            node_types=_node_types(inventory.node_definitions_id),
-            model_files=inventory.model_files,
-            any_model=inventory.any_model,
-            resident_models=agent.resident_models,
-        ),
-        vram_free_bytes=agent.device.vram_free_bytes,
-        job_types=tuple(inventory.job_types),
-        in_hand=_in_hand(agent),
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"WITH guard AS (SELECT true AS leads, true AS alone), {_PLACE}"
+            " SELECT json_build_array(id, name, workshop_id, simulated, speed_factor, resident_models, total,"
+            " free, job_types, any_model, node_definitions_id, published_at) FROM place",
+            {"agent": agent_id},
+        )
+        row = cursor.fetchone()
+        cursor.execute(_HANDS, [[agent_id]])
+        hands = [hand[1:-1] for hand in cursor.fetchall()]
+    return None if row is None else _standing(row[0], hands)
+
+
+def look(agent_id: str, epoch: int | None, depth: int = 1) -> Look:
+    """One statement: whether the caller leads (`epoch`) and alone gives this agent a job, to the
+    transaction's end; what the agent holds, and the best of the line it could take."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LOOK, {**_parameters(agent_id, depth), "epoch": epoch})
+        leads, alone, timeline, place, hands, heads, token = cursor.fetchone()
+    if place is None:
+        return Look(leads, alone)
+    rows = heads or []
+    return Look(
+        leads,
+        alone,
+        _standing(place, hands or []),
+        tuple(Candidate(*row[:-1]) for row in rows),
+        tuple(row[-1] for row in rows),
+        token,
+        timeline,
     )
 
 
-def heads(place: Standing) -> list[Candidate]:
-    """Jobs the agent can run, best first. Looks deeper while all it found need what the agent lacks."""
-    limit = HEADS
-    while True:
-        found = _candidates(_HEADS, place, limit)
-        runnable = matching.ranked(found, place.abilities)
-        if runnable or len(found) < limit or limit >= HEADS_AT_MOST:
-            return runnable
-        limit *= 8
+def choices(agent_id: str, epoch: int | None, seen: Look) -> list[Choice]:
+    """Jobs the agent can run, best first, each with the price it would pay. Looks deeper while all it found
+    need what the agent lacks, or belong to one student, whose price another must set."""
+    depth = 1
+    while seen.place is not None:
+        ordered = matching.ranked(seen.found, seen.place.abilities)
+        modes = dict(zip((candidate.workshop_id for candidate in seen.found), seen.policies, strict=True))
+        whole = len(seen.found) < HEADS * depth or depth >= DEEPEST
+        if whole or (ordered and clearing.is_settled(ordered, modes)):
+            resident = seen.place.abilities.resident_models
+            return [clearing.choice(ordered, winner, resident, modes) for winner in ordered[:CHOICES]]
+        depth *= 8
+        seen = look(agent_id, epoch, depth)
+    return []
 
 
 def held_back(place: Standing) -> list[Candidate]:
     """Jobs above their owners' caps the agent could run, those of who used least first."""
-    found = _candidates(_HELD_BACK, place, HEADS * 8)
+    with connection.cursor() as cursor:
+        cursor.execute(_HELD_BACK, _parameters(place.agent.pk, depth=3))
+        rows = cursor.fetchall()
+    # Django's connection hands jsonb over as text.
+    found = [
+        Candidate(str(job_id), *place, json.loads(files), json.loads(types), workshop_id, bid, unpaid)
+        for job_id, *place, files, types, workshop_id, bid, unpaid in rows
+    ]
     return [job for job in found if not matching.lacks(job, place.abilities)]
 
 
-def _candidates(query: str, place: Standing, limit: int) -> list[Candidate]:
-    total = place.abilities.vram_total_bytes
-    parameters = {
-        "workshop": place.agent.workshop_id,
-        "classes": matching.classes_within(total),
-        "resident": list(place.abilities.resident_models),
-        "types": list(place.job_types),
-        "agent": place.agent.pk,
-        "total": total,
-        "free": place.vram_free_bytes,
+def _parameters(agent_id: str, depth: int) -> dict[str, Any]:
+    return {
+        "agent": agent_id,
+        "sizes": list(matching.VRAM_CLASSES),
+        "below": [below * matching.GIB for below in (0, *matching.VRAM_CLASSES[:-1])],
         "margin": matching.BOUNCE_MARGIN_BYTES,
-        "limit": limit,
+        "affinity": matching.AFFINITY_MS,
+        "heads": HEADS * depth,
+        "best": BEST * depth,
     }
-    with connection.cursor() as cursor:
-        cursor.execute(query, parameters)
-        rows = cursor.fetchall()
-    # Django's connection hands jsonb over as text.
-    return [
-        Candidate(job_id, student_id, model_key, queue_class, key_ms, json.loads(files), json.loads(types))
-        for job_id, student_id, model_key, queue_class, key_ms, files, types in rows
-    ]
 
 
-def _in_hand(agent: Agent) -> tuple[InHand, ...]:
-    with connection.cursor() as cursor:
-        cursor.execute(_IN_HAND, [agent.pk])
-        rows = cursor.fetchall()
-    return tuple(
-        InHand(status, taken, _remaining_ms(told, gpu_seconds, loading, since, agent.speed_factor))
-        for status, taken, told, gpu_seconds, loading, since in rows
+def _standing(place: Sequence[Any], hands: Sequence[Sequence[Any]]) -> Standing:
+    agent = AgentFacts(*place[:5])
+    resident, total_bytes, free_bytes, job_types, any_model, definitions, published_at = place[5:]
+    return Standing(
+        agent=agent,
+        abilities=Abilities(
+            vram_total_bytes=total_bytes,
+            node_types=_node_types(definitions),
+            model_files={} if any_model else _model_files(agent.pk, published_at),
+            any_model=any_model,
+            resident_models=resident,
+        ),
+        vram_free_bytes=free_bytes,
+        job_types=tuple(job_types),
+        in_hand=tuple(_in_hand(hand, agent.speed_factor) for hand in hands),
     )
+
+
+def _in_hand(hand: Sequence[Any], speed_factor: float) -> InHand:
+    status, taken, told, gpu_seconds, loading_seconds, since_ms = hand
+    return InHand(status, taken, _remaining_ms(told, gpu_seconds, loading_seconds, since_ms, speed_factor))
 
 
 def _remaining_ms(
@@ -175,6 +291,15 @@ def _remaining_ms(
         return float(told)
     speed = speed_factor if math.isfinite(speed_factor) and speed_factor > 0 else 1.0
     return 1000 * (gpu_seconds + loading_seconds) / speed - float(since_ms)
+
+
+@lru_cache(maxsize=256)
+def _model_files(agent_id: str, _published_at: str) -> dict[str, frozenset[str]]:
+    # Hundreds of names: fetched once per publication of the inventory.
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT model_files FROM fleet_inventory WHERE agent_id = %s", [agent_id])
+        (files,) = cursor.fetchone()
+    return {folder: frozenset(names) for folder, names in json.loads(files).items()}
 
 
 @lru_cache(maxsize=16)

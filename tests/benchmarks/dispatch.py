@@ -26,10 +26,11 @@ INSERT INTO jobs_job (id, workshop_id, student_id, title, job_type, payload, inp
   cause, message, fault_node, wait_reason, queue_class, queue_key_ms, vram_class, vram_bytes,
   model_key, gpu_seconds, loading_seconds, seconds_p90, milli_per_gpu_second, quote_milli, ceiling_milli,
   held_milli, charged_ms, infrastructure_tries, attempt_count, event_seq, refused_agents, simulated,
-  agent_name)
+  agent_name, form_values, graph_sha256, bid, unpaid, demo, clearing_reason, pinned_agent_id)
 SELECT gen_random_uuid(), %(workshop)s, %(student)s, 'b', 'timed', '{}', '[]', '{}', '', 'queued',
   '', '', '', '', 1, n, (ARRAY[8, 12, 24, 48])[1 + n %% 4], (ARRAY[8, 12, 24, 48])[1 + n %% 4]::bigint << 30,
-  'model-' || n %% 7, 60, 1, 90, 100, 10, 20, 20, 0, 0, 0, 0, '{}', false, ''
+  'model-' || n %% 7, 60, 1, 90, 100, 10, 20, 20, 0, 0, 0, 0, '{}', false, '',
+  '{}', '', 1, false, false, '', ''
 FROM generate_series(1, %(count)s) n
 """
 _BARE = """

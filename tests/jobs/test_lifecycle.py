@@ -26,7 +26,8 @@ def forced(job: Job, status: Status) -> Job:
 
 
 def test_nothing_leaves_a_terminal_state() -> None:
-    assert not [step for step in TRANSITIONS.values() if set(step.sources) & set(TERMINAL)]
+    leaving = [step for step in TRANSITIONS.values() if step.target is not None]
+    assert not [step for step in leaving if set(step.sources) & set(TERMINAL)]
 
 
 def test_every_state_but_the_first_is_reached_by_some_step() -> None:

@@ -52,10 +52,11 @@ class JobWalk(RuleBasedStateMachine):
     @rule()
     def assign(self) -> None:
         token = len(self.fences) + 1
-        begun = lifecycle.assign(self.job.pk, agent_id="a", agent_name="A", token=token, simulated=False)
-        self.expect(begun and begun[0], self.status is Status.QUEUED, Status.ASSIGNED)
+        choices = [lifecycle.Choice(self.job.pk, 1.5, "The next in line bid 2×.")]
+        begun = lifecycle.assign(choices, agent_id="a", agent_name="A", token=token, simulated=False)
+        self.expect(begun and begun.moved, self.status is Status.QUEUED, Status.ASSIGNED)
         if begun:
-            self.fences.append(Fence(begun[1].pk, token))
+            self.fences.append(Fence(begun.attempt_id, token))
 
     @rule(phase=st.sampled_from(list(Phase)), old=st.booleans())
     def reach(self, phase: Phase, old: bool) -> None:

@@ -42,6 +42,7 @@ class Policy(Protocol):
     name: str
     rule: str
     uses_bids: bool  # otherwise every bid is 1
+    needs_student: bool  # otherwise keys don't depend on what the student has used
 
     def key(self, job: JobFacts, student: StudentFacts, now_ms: int) -> tuple[int, int]:
         """(class, key in ms): smallest first."""
@@ -62,6 +63,7 @@ class BasePolicy:
     instructor's demo may stop a running job."""
 
     uses_bids = False
+    needs_student = False
 
     def price(self, job: JobFacts, runner_up_key_ms: int | None) -> float:
         return 1.0

@@ -24,6 +24,7 @@ class FairShare(BasePolicy):
 
     name = "fair_share"
     rule = gettext_noop("Whoever has used less GPU time in this class goes first.")
+    needs_student = True
 
     def __init__(self, phi: float = DEFAULT_PHI) -> None:
         self.phi = phi

@@ -37,6 +37,7 @@ class Market(BasePolicy):
 
     def __init__(self, phi: float = 0.0) -> None:
         self.phi = phi
+        self.needs_student = phi > 0
 
     def key(self, job: JobFacts, student: StudentFacts, now_ms: int) -> tuple[int, int]:
         queue_class = student_class(job)

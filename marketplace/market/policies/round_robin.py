@@ -23,6 +23,7 @@ class RoundRobin(BasePolicy):
 
     name = "round_robin"
     rule = gettext_noop("Everybody’s first job starts before anybody’s second, and so on.")
+    needs_student = True
 
     def key(self, job: JobFacts, student: StudentFacts, now_ms: int) -> tuple[int, int]:
         turn = student.jobs_done + student.jobs_in_line
