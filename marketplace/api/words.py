@@ -68,7 +68,8 @@ def upload_words(upload: Upload, workflow: Words | None) -> Words:
 
 def quote_words(user: User, quote: Quote) -> Words:
     low_s, high_s = eta.before_click(quote)
-    after_milli = balance_in(user, quote.workshop).available_milli - quote.ceiling_milli
+    account_id = posting.member_account(user, quote.workshop)  # who has a quote there is a member
+    after_milli = balances.balance(account_id).available_milli - quote.ceiling_milli
     return {
         "id": quote.pk,
         "title": quote.title,

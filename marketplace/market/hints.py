@@ -1,7 +1,7 @@
 """Cheaper if …: small changes to a checked submission, each priced by the code that priced the whole."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from accounts.models import Workshop
@@ -29,7 +29,7 @@ def of(
     for variant in kind.cheaper(checked, around):
         if workshop.commercial_licences_only and _barred(kind, checked, variant):
             continue
-        demand = kind.demand(kind.changed(checked, variant))
+        demand = replace(kind.demand(kind.changed(checked, variant)), lines=())
         told = prices.price(demand, job_type=kind.name, template=template).quote
         saved_milli = price_milli - told.quote_milli
         if saved_milli >= max(LEAST_MILLI, LEAST_SHARE * price_milli):

@@ -2,17 +2,19 @@
 student's earlier jobs ran."""
 
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
-from django.db.models import Q
+from django.db import connection
 
 from accounts import sessions
 from accounts.models import User, Workshop
 from jobs.job_types.base import Demand
 from jobs.models import Template
 from marketplace.fleet import registry as fleet
-from marketplace.fleet.models import Agent
 from marketplace.market import learning, rate_versions
 from marketplace.pricing import quote as pricing
+from marketplace.pricing.calibration import Bias
 from marketplace.pricing.learned import Gpu, Learned, corrected, with_bias
 from marketplace.pricing.quote import PricedQuote
 from marketplace.pricing.rates import Rate
@@ -29,8 +31,9 @@ class Priced:
 
 @dataclass(frozen=True, slots=True)
 class PriceList:
-    """Prices for one student in one workshop, all by the same rates: a quote's and its hints'."""
+    """Prices for one student in one workshop at `now`, all by the same rates: a quote's and its hints'."""
 
+    now: datetime
     version: int
     base_milli: int
     learned: Learned
@@ -38,7 +41,7 @@ class PriceList:
     bias: float
 
     def price(self, demand: Demand, *, job_type: str, template: Template | None = None) -> Priced:
-        """The price of a demand of this job type."""
+        """The price of a demand of this job type. Without its lines a demand costs the same."""
         name = learning.class_name(job_type, demand.model_class)
         known = corrected(demand, self.learned, self.gpus, name, learning.template_name(template))
         theirs = with_bias(known, self.bias)
@@ -48,30 +51,47 @@ class PriceList:
 
 def of(workshop: Workshop, student: User | None = None) -> PriceList:
     """What holds now; without a student, for nobody in particular."""
-    gpus, simulated = _serving(workshop)
-    version, learned = rate_versions.in_use(simulated)
-    bias = learning.bias_of(student.pk, simulated=simulated) if student is not None else 1.0
-    return PriceList(version, base_price(workshop), learned, gpus, bias)
+    with connection.cursor() as cursor:
+        cursor.execute(_GROUND, {"workshop": workshop.pk, "student": student.pk if student else None})
+        now, agents, versions, biases = cursor.fetchone()
+    gpus, simulated = _serving(agents)
+    version, learned = rate_versions.of(versions.get(_name(simulated)))
+    bias = Bias(*biases.get(_name(simulated), ())).factor
+    return PriceList(now, version, base_price(workshop, now), learned, gpus, bias)
 
 
-def base_price(workshop: Workshop) -> int:
+def base_price(workshop: Workshop, now: datetime | None = None) -> int:
     """Milli-credits of one reference GPU-second: the current class session's, else the workshop's."""
-    session = sessions.current(workshop.pk)
+    session = sessions.current(workshop.pk, now)
     own = session.base_milli_per_gpu_second if session is not None else None
     return own or workshop.milli_per_gpu_second
 
 
-def _serving(workshop: Workshop) -> tuple[tuple[Gpu, ...], bool]:
+# One round trip for every quote, and for every value a form is moved to.
+_GROUND = """
+SELECT market_now(),
+  (SELECT coalesce(json_agg(json_build_array(a.state, a.simulated, a.speed_factor,
+                                             d.name, d.vram_total_bytes)), '[]')
+   FROM fleet_agent a JOIN fleet_device d ON d.agent_id = a.id
+   WHERE (a.workshop_id = %(workshop)s OR a.workshop_id IS NULL)
+     AND a.state IN ('ready', 'draining', 'lost')),
+  (SELECT coalesce(json_object_agg(simulated, json_build_array(id, number)), '{}')
+   FROM market_rateversion WHERE status = 'active'),
+  (SELECT coalesce(json_object_agg(simulated, json_build_array(total, weight)), '{}')
+   FROM market_studentbias WHERE student_id = %(student)s)
+"""
+
+
+def _name(simulated: bool) -> str:
+    """A boolean as PostgreSQL writes it for a key."""
+    return "true" if simulated else "false"
+
+
+def _serving(agents: list[list[Any]]) -> tuple[tuple[Gpu, ...], bool]:
     """The kinds of GPU that serve the workshop, and whether they are only simulated. Real ones count alone:
     where one is present, simulated ones are there to rehearse."""
-    rows = (
-        Agent.objects.filter(Q(workshop=workshop) | Q(workshop=None))
-        .filter(state__in=(*fleet.PRESENT, Agent.State.LOST), device__isnull=False)
-        .values_list("state", "simulated", "speed_factor", "device__name", "device__vram_total_bytes")
-    )
-    found = list(rows)
-    found = [row for row in found if row[0] in fleet.PRESENT] or found
-    real = [row for row in found if not row[1]]
+    found = [one for one in agents if one[0] in fleet.PRESENT] or agents
+    real = [one for one in found if not one[1]]
     kinds: dict[tuple[str, int], float] = {}
     for _state, _simulated, speed, name, vram_bytes in real or found:
         kinds[name, vram_bytes] = kinds.get((name, vram_bytes), 0.0) + speed

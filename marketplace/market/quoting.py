@@ -1,15 +1,16 @@
 """Quotes: a submission is checked, priced and stored with its expiry."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 
 from django.conf import settings
 from django.utils.translation import gettext
 
-from accounts import access, clock
+from accounts import access
 from accounts.models import User, Workshop
 from gpu_agent.protocol.messages import NodeWork
 from jobs.job_types import registry as job_types
@@ -133,7 +134,7 @@ def prepare(
         ),
         requirements=requirements,
         node_types=list(checked.node_types),
-        expires_at=clock.now() + timedelta(seconds=settings.QUOTE_LIFETIME_SECONDS),
+        expires_at=prices.now + timedelta(seconds=settings.QUOTE_LIFETIME_SECONDS),
     )
 
 
@@ -219,22 +220,30 @@ def _surroundings(student: User, workshop: Workshop) -> Surroundings:
     around = fleet.surroundings(workshop)
     if not around.node_definitions:
         raise NoAgentYet("No GPU has been connected yet, so nothing can be checked or priced.")
-    return Surroundings(
-        node_definitions=around.node_definitions,
-        models=around.models,
-        any_model=around.any_model,
-        uploads=_uploads(student, workshop),
-        allowed_node_types=around.allowed_node_types,
-        limits=around.limits,
-    )
+    return replace(around, uploads=_Uploads(student, workshop))
 
 
-def _uploads(student: User, workshop: Workshop) -> Mapping[str, UploadedFile]:
-    rows = Upload.objects.filter(owner=student, workshop=workshop)
-    return {
-        row.name: UploadedFile(row.sha256, row.name, row.size_bytes, row.width, row.height, row.frames)
-        for row in rows
-    }
+class _Uploads(Mapping[str, UploadedFile]):
+    """A student's files by name, fetched at the first question: most workflows read none."""
+
+    def __init__(self, student: User, workshop: Workshop) -> None:
+        self._rows = Upload.objects.filter(owner=student, workshop=workshop)
+
+    def __getitem__(self, name: str) -> UploadedFile:
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    @cached_property
+    def _found(self) -> dict[str, UploadedFile]:
+        return {
+            row.name: UploadedFile(row.sha256, row.name, row.size_bytes, row.width, row.height, row.frames)
+            for row in self._rows
+        }
 
 
 def _input(upload: UploadedFile) -> dict[str, object]:

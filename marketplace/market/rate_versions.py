@@ -5,6 +5,7 @@ Lock order: Calibration, then RateVersion.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache
 
@@ -37,10 +38,12 @@ class NotProposed(ValueError):
 def in_use(simulated: bool) -> tuple[int, Learned]:
     """The number quotes name now, and what it knows. Not to be changed: it is shared."""
     active = RateVersion.objects.filter(simulated=simulated, status=Status.ACTIVE)
-    row = active.values_list("pk", "number").first()
-    if row is None:
-        return FIRST_NUMBER, _NOTHING
-    return row[1], _learned(row[0])
+    return of(active.values_list("pk", "number").first())
+
+
+def of(row: Sequence[int] | None) -> tuple[int, Learned]:
+    """The number and knowledge of a version given by its (row id, number); None: the first."""
+    return (FIRST_NUMBER, _NOTHING) if row is None else (row[1], _learned(row[0]))
 
 
 def want_proposals() -> int:

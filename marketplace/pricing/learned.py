@@ -162,6 +162,8 @@ def with_bias(demand: Demand, factor: float) -> Demand:
 
 
 def _stretched(line: DemandLine, factor: float) -> DemandLine:
+    if factor == 1:
+        return line
     words = line.words
     if abs(factor - 1) >= SHOWN:
         words = f"{words} × {factor:.2f}, as measured" if words else f"× {factor:.2f}, as measured"

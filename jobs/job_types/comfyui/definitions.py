@@ -15,6 +15,8 @@ WIDGET_TYPES = frozenset(
 )
 UPLOAD_OPTIONS = ("image_upload", "video_upload", "audio_upload", "file_upload")
 
+MOST_READ = 5_000  # definitions whose inputs are kept
+
 
 @dataclass(frozen=True, slots=True)
 class Spec:
@@ -47,9 +49,20 @@ class Spec:
         return {"INT": 0, "FLOAT": 0.0, "BOOLEAN": False}.get(self.type, "")
 
 
-def inputs(definition: Mapping[str, Any]) -> list[Spec]:
-    """Required, then optional inputs, each in `input_order` where given."""
-    return _sections(definition.get("input"), definition.get("input_order"))
+# By identity, beside the definition itself: that keeps the identity from being given to another.
+_read: dict[int, tuple[Mapping[str, Any], tuple[Spec, ...]]] = {}
+
+
+def inputs(definition: Mapping[str, Any]) -> tuple[Spec, ...]:
+    """Required, then optional inputs, each in `input_order` where given. Neither the definition nor what is
+    returned may be changed afterwards: a workflow asks for the same few again and again."""
+    known = _read.get(id(definition))
+    if known is None or known[0] is not definition:
+        if len(_read) >= MOST_READ:
+            _read.clear()
+        known = definition, tuple(_sections(definition.get("input"), definition.get("input_order")))
+        _read[id(definition)] = known
+    return known[1]
 
 
 def children(spec: Spec, value: Any) -> list[Spec]:

@@ -81,5 +81,5 @@ def test_only_ones_own_files_of_this_workshop_are_at_hand() -> None:
             owner=owner, workshop=place, sha256=f"{owner.pk}{place.pk}".ljust(64, "0"), name="cat.png",
             media_type="image/png", size_bytes=3,
         )  # fmt: skip
-    found = quoting._uploads(mine, workshop)
+    found = quoting._Uploads(mine, workshop)
     assert found["cat.png"].sha256 == f"{mine.pk}{workshop.pk}".ljust(64, "0")
