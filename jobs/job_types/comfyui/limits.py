@@ -59,7 +59,7 @@ def exceeded(
 
 def _uncountable(scene: Scene, node: str, tainted: frozenset[str]) -> Iterator[Problem]:
     """Counts that lead to no constant. What a node let in by name says is guessed, with its wide band."""
-    for field, (source, _) in graph.links(scene.nodes[node]):
+    for field, (source, _) in scene.wires[node].items():
         counts = field.rpartition(".")[2] in COUNTS and source not in tainted
         if counts and scene.value(node, field) is None:
             message = "comes through a link that leads to no fixed number, so it can't be priced. Type it in."
@@ -70,7 +70,7 @@ def _depending_on(scene: Scene, nodes: frozenset[str]) -> frozenset[str]:
     """The nodes and all that are fed by them, directly or not."""
     found: set[str] = set()
     for node in scene.order:
-        if node in nodes or any(source in found for _, (source, _) in graph.links(scene.nodes[node])):
+        if node in nodes or any(source in found for _, (source, _) in scene.wires[node].items()):
             found.add(node)
     return frozenset(found)
 

@@ -281,9 +281,7 @@ def _condition(scene: Scene, node: str, slot: int) -> Condition:
         latent = scene.latent(node, "latent")
         return replace(base, reference_pixels=base.reference_pixels + latent.width * latent.height)
     if kind.startswith("TextEncode"):
-        references = [
-            field for field, _ in graph.links(scene.nodes[node]) if re.match(r"images?[\d.]*", field)
-        ]
+        references = [field for field, _ in scene.wires[node].items() if re.match(r"images?[\d.]*", field)]
         if references and scene.source(node, "vae"):
             return replace(base, reference_pixels=len(references) * 1024.0 * 1024.0)
     return base

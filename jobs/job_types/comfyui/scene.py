@@ -65,6 +65,7 @@ class Scene:
     ) -> None:
         self.nodes = nodes
         self.files = files
+        self.wires = {node_id: dict(graph.links(node)) for node_id, node in nodes.items()}  # input → link
         self._memo: dict[tuple[str, str, int], Any] = {}
         self._through: dict[graph.Link, graph.Link | None] = {}
         self.order, around = graph.topological(nodes)
@@ -102,7 +103,7 @@ class Scene:
 
     def source(self, node: str, field: str) -> graph.Link | None:
         """The output that feeds an input, seen through switches; None where nothing does."""
-        found = graph.link(self.nodes[node]["inputs"].get(field))
+        found = self.wires[node].get(field)
         if found is None:
             return None
         passed: list[graph.Link] = []
@@ -113,7 +114,7 @@ class Scene:
             if self.kind(found[0]) != "ComfySwitchNode":
                 self._through[found] = found
             else:
-                found = graph.link(self.nodes[found[0]]["inputs"].get(self.branch(found[0])))
+                found = self.wires[found[0]].get(self.branch(found[0]))
         end = None if found is None else self._through[found]
         for link in passed:  # a long chain of switches is walked once, not once for each user
             self._through[link] = end
@@ -183,8 +184,8 @@ class Scene:
         """Every linked output, those first that others depend on: asked in this order, no answer has to
         reach further back than one link."""
         slots: dict[str, set[int]] = {}
-        for node in self.nodes.values():
-            for _, (source, slot) in graph.links(node):
+        for wires in self.wires.values():
+            for source, slot in wires.values():
                 slots.setdefault(source, set()).add(slot)
         for node_id in self.order:
             for slot in slots.get(node_id, ()):
@@ -196,14 +197,14 @@ class Scene:
         """Nodes on the longest way through the graph."""
         lengths: dict[str, int] = {}
         for node in self.order:
-            before = (lengths.get(source, 0) for _, (source, _) in graph.links(self.nodes[node]))
+            before = (lengths.get(source, 0) for _, (source, _) in self.wires[node].items())
             lengths[node] = 1 + max(before, default=0)
         return max(lengths.values(), default=0)
 
     def _runs(self, node: str) -> float:
         if self.kind(node) in stock.TAKES_LISTS:
             return 1.0
-        lengths = [self.items(source) for _, (source, _) in graph.links(self.nodes[node])]
+        lengths = [self.items(source) for _, (source, _) in self.wires[node].items()]
         return max(lengths, default=1.0)
 
     def items(self, node: str) -> float:
@@ -216,7 +217,7 @@ class Scene:
             chosen = self.source(node, self.branch(node))
             return self.items(chosen[0]) if chosen else 1.0
         if kind == "CreateList":
-            links = graph.links(self.nodes[node])
+            links = self.wires[node].items()
             return min(MAX_COUNT, math.fsum(self.items(source) for _, (source, _) in links)) or 1.0
         if kind in ("RebatchImages", "RebatchLatents"):
             whole = self.image(node, "images").count
@@ -236,7 +237,7 @@ class Scene:
             latent = self.latent(node, "latent")
             return math.ceil(max(latent.frames, latent.batch) / span)
         if kind in ("ShuffleDataset", "ShuffleImageTextDataset", "MergeImageLists", "ImageDeduplication"):
-            linked = graph.links(self.nodes[node])
+            linked = self.wires[node].items()
             return max((self.items(source) for _, (source, _) in linked), default=1.0)
         return self.runs(node)
 
@@ -249,7 +250,7 @@ class Scene:
             skipped = ""
             if self.kind(node) == "ComfySwitchNode":
                 skipped = "on_true" if self.branch(node) == "on_false" else "on_false"
-            for field, (source, _) in graph.links(self.nodes[node]):
+            for field, (source, _) in self.wires[node].items():
                 if field != skipped and source in self.nodes and source not in seen:
                     seen.add(source)
                     stack.append(source)
@@ -429,9 +430,9 @@ def _output_image(scene: Scene, node: str, slot: int) -> Image:
 
 
 def _given(scene: Scene, node: str) -> Image:
-    if any(scene.source(node, field) for field in _IMAGE_FIELDS):
+    if not scene.wires[node].keys().isdisjoint(_IMAGE_FIELDS):
         return scene.image(node, *_IMAGE_FIELDS)
-    links = (scene.source(node, field) for field, _ in graph.links(scene.nodes[node]))
+    links = (scene.source(node, field) for field, _ in scene.wires[node].items())
     return next((image for link in links if link and (image := scene.image_at(link)).known), UNKNOWN_IMAGE)
 
 
@@ -448,7 +449,7 @@ def _changed_count(scene: Scene, node: str, kind: str) -> Image | None:
     """Nodes that change how many images there are."""
     base = scene.image(node, *_IMAGE_FIELDS)
     if kind in ("ImageBatch", "BatchImagesNode", "BatchMasksNode"):
-        links = [scene.source(node, field) for field, _ in graph.links(scene.nodes[node])]
+        links = [scene.source(node, field) for field, _ in scene.wires[node].items()]
         return replace(base, count=math.fsum(scene.image_at(link).count for link in links if link))
     if kind == "RepeatImageBatch":
         return replace(base, count=base.count * max(1.0, scene.number(node, "amount", 1)))
@@ -559,7 +560,7 @@ def _output_latent(scene: Scene, node: str, slot: int) -> Latent:
     derived = _derived_latent(scene, node, kind)
     if derived is not None:
         return _latent_within(derived)
-    linked = any(scene.source(node, field) for field in _LATENT_FIELDS)
+    linked = not scene.wires[node].keys().isdisjoint(_LATENT_FIELDS)
     base = scene.latent(node, *_LATENT_FIELDS)
     width, height = _first_number(scene, node, "width"), _first_number(scene, node, "height")
     if width is None or height is None or width <= 0 or height <= 0:
@@ -587,7 +588,7 @@ def _derived_latent(scene: Scene, node: str, kind: str) -> Latent | None:
     if kind == "RepeatLatentBatch":
         return replace(base, batch=base.batch * max(1.0, scene.number(node, "amount", 1)))
     if kind in ("LatentBatch", "BatchLatentsNode"):
-        links = [scene.source(node, field) for field, _ in graph.links(scene.nodes[node])]
+        links = [scene.source(node, field) for field, _ in scene.wires[node].items()]
         return replace(base, batch=math.fsum(scene.latent_at(link).batch for link in links if link))
     if kind == "LatentFromBatch":
         return replace(base, batch=min(base.batch, max(1.0, scene.number(node, "length", 1))))

@@ -5,7 +5,6 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from jobs.job_types.comfyui import graph
 from jobs.job_types.comfyui.scene import Image, Scene
 
 MEGAPIXEL = 1024 * 1024
@@ -120,11 +119,6 @@ def saved(scene: Scene, node: str, wires: Collection[str]) -> Side:
     return Side("Save", (OUTPUT_SECONDS + further * each) * runs, words + again, image.known)
 
 
-def linked(scene: Scene, node: str) -> list[str]:
-    """Names of a node's linked inputs."""
-    return [field for field, _ in graph.links(scene.nodes[node])]
-
-
 def plain(number: float) -> str:
     """One decimal where it says something."""
     return f"{number:.1f}".removesuffix(".0")
@@ -166,7 +160,7 @@ def _encoded(scene: Scene, node: str, kind: str, vae: Vae) -> Iterator[Side]:
 
 def _pictures(scene: Scene, node: str) -> Iterator[Image]:
     """The pictures linked into a node; masks, models and conditions are none."""
-    for field in linked(scene, node):
+    for field in scene.wires[node]:
         if re.search(r"image|video|pixels|motion|frame|pictures|references?(\.|$)", field):
             source = scene.source(node, field)
             if source is not None:

@@ -54,7 +54,9 @@ DEFINITIONS: dict[str, Any] = {
         },
         ["CONDITIONING", "CONDITIONING"],
     ),
-    "CLIPTextEncode": _node({"text": ["STRING", {"multiline": True}], "clip": ["CLIP"]}, ["CONDITIONING"]),
+    "CLIPTextEncode": _node(
+        {"text": ["STRING", {"multiline": True, "dynamicPrompts": True}], "clip": ["CLIP"]}, ["CONDITIONING"]
+    ),
     "EmptyLatentImage": _node({**_SIZE, "batch_size": _int(1, 1, 4096)}, ["LATENT"]),
     "EmptyHunyuanLatentVideo": _node(
         {**_SIZE, "length": _int(25), "batch_size": _int(1, 1, 4096)}, ["LATENT"]

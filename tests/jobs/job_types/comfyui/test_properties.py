@@ -10,18 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpu_agent.simulator.definitions import own_definitions
 from jobs.job_types.base import Checked, Refusal
-from jobs.job_types.comfyui import graph
+from jobs.job_types.comfyui import form, graph
 from jobs.job_types.comfyui.demand import demand as estimate
 from jobs.job_types.comfyui.scene import Scene
+from jobs.job_types.comfyui.starters import STARTERS, StarterTemplate
 from marketplace.pricing.quote import PricedQuote, price
 from marketplace.pricing.rates import DEFAULT_RATE
 from tests.jobs.job_types.comfyui.graphs import demand, text_to_image, with_node
 from tests.jobs.job_types.comfyui.mutants import mutated, originals
+from tests.jobs.job_types.comfyui.ui_files import Ui, text_to_image_ui
 
 
-def quoted(found: dict[str, Any]) -> int:
-    return price(demand(found), DEFAULT_RATE).quote_milli
+def quoted(found: dict[str, Any], **more: Any) -> int:
+    return price(demand(found, **more), DEFAULT_RATE).quote_milli
 
 
 def bare(nodes: graph.Graph) -> Checked:
@@ -126,3 +129,45 @@ def test_a_renumbered_copy_costs_the_same(chance: random.Random) -> None:
             moved = {k: [names[v[0]], v[1]] if isinstance(v, list) else v for k, v in inputs}
             copy[names[node_id]] = {"class_type": original[node_id]["class_type"], "inputs": moved}
         assert quoted(copy) == quoted(original)
+
+
+def dearer(starter: StarterTemplate, chance: random.Random) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Two sets of values for a starter's form, the second nowhere smaller than the first."""
+    small, large = {}, {}
+    for row in starter.form:
+        if row["kind"] == "image":
+            small[row["name"]] = large[row["name"]] = "castle.PNG"
+        elif row["name"] in ("width", "height", "frames", "steps", "batch", "megapixels"):
+            places = int((row["maximum"] - row["minimum"]) / row["step"])
+            one, other = sorted(chance.choices(range(places + 1), k=2))
+            small[row["name"]] = row["minimum"] + one * row["step"]
+            large[row["name"]] = row["minimum"] + other * row["step"]
+    return small, large
+
+
+@pytest.mark.parametrize("starter", STARTERS, ids=lambda one: one.slug)
+def test_more_of_anything_in_a_starters_form_never_costs_less(starter: StarterTemplate) -> None:
+    chance = random.Random(3)
+    for _ in range(12):
+        cheap, dear = (
+            quoted(form.fill(starter.payload, starter.form, values), node_definitions=own_definitions())
+            for values in dearer(starter, chance)
+        )
+        assert cheap <= dear
+
+
+@given(st.integers(0, 4), st.integers(16, 2048), st.integers(1, 8))
+@settings(max_examples=40)
+def test_a_canvas_inside_subgraphs_costs_what_it_costs_flattened(depth: int, width: int, batch: int) -> None:
+    ui = text_to_image_ui()
+    inner = Ui().add(4, "EmptyLatentImage", 512, 1024, 1)
+    for level in range(depth):
+        inner.wire(-10, 0, 4, "width", "INT", widget=True).wire(-10, 1, 4, "batch_size", "INT", widget=True)
+        ends = {"LATENT": (4, 0)}
+        ui.subgraphs.append(inner.as_subgraph(f"level {level}", ["width", "batch_size"], ends))
+        inner = Ui().add(4, f"level {level}", 512, 1)
+    values = [width, batch] if depth else [width, 1024, batch]
+    ui.nodes[3] = {**ui.nodes[3], "type": f"level {depth - 1}" if depth else "EmptyLatentImage"}
+    ui.nodes[3]["widgets_values"] = values
+    flat = text_to_image(empty__width=width, empty__batch_size=batch)
+    assert quoted(ui.data) == quoted(flat)
