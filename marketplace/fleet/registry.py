@@ -335,7 +335,18 @@ def surroundings(workshop: Workshop) -> Surroundings:
         models={folder: frozenset(names) for folder, names in models.items()},
         any_model=any(row.any_model for row in present),
         allowed_node_types=tuple(workshop.allowed_node_types),
+        agents_with=_agents_with([row for row in rows if row not in present], definitions),
     )
+
+
+def _agents_with(absent: list[InventoryRow], here: dict[str, Any]) -> dict[str, list[str]]:
+    """Node types that only agents lost from sight would have → their names."""
+    found: dict[str, list[str]] = {}
+    for row in absent:
+        digest = row.node_definitions_id
+        for kind in _body(digest).keys() - here.keys() if digest is not None else ():
+            found.setdefault(kind, []).append(row.agent.name)
+    return found
 
 
 @lru_cache(maxsize=8)

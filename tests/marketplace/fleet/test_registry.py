@@ -157,6 +157,27 @@ def test_lost_agents_count_while_none_is_present_and_revoked_ones_never() -> Non
     assert registry.surroundings(workshop).node_definitions == {}
 
 
+def test_what_only_a_lost_agent_has_is_told_by_its_name() -> None:
+    workshop = Workshop.objects.create(slug="film", name="Film")
+    more = DEFINITIONS | {"FilmGrain": {"input": {}}}
+    away, _token = registry.enrol("attic")
+    registry.handshake(away, HELLO)
+    told = replace(
+        INVENTORY, node_definitions=more, node_definitions_sha256=registry.definitions_digest(more)
+    )
+    registry.publish_inventory(away, told)
+    here, _token = registry.enrol("bench-3")
+    registry.handshake(here, HELLO)
+    registry.publish_inventory(here, INVENTORY)
+    assert registry.surroundings(workshop).agents_with == {}
+    with at_offset(seconds=60):
+        registry.handshake(here, HELLO)
+        assert registry.mark_lost(older_than_s=30) == [away.pk]
+        around = registry.surroundings(workshop)
+    assert around.agents_with == {"FilmGrain": ["attic"]}
+    assert around.node_definitions == DEFINITIONS
+
+
 def test_a_heartbeat_keeps_the_device_and_brings_a_lost_agent_back() -> None:
     agent, _token = registry.enrol("bench-3")
     registry.handshake(agent, HELLO)
