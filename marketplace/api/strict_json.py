@@ -34,7 +34,8 @@ def parse(body: bytes) -> Any:
         raise BadJson(f"nested deeper than {MAX_DEPTH} levels") from error
     except json.JSONDecodeError as error:
         raise BadJson(f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
-    _check(value)
+    # Only an escape can bring a NUL or half a surrogate pair: the raw ones are neither UTF-8 nor JSON.
+    _check(value, texts="\\u" in text)
     return value
 
 
@@ -64,8 +65,8 @@ def _integer(text: str) -> int:
     return int(text)
 
 
-def _check(value: Any) -> None:
-    """Without recursion: the nesting is what is being checked."""
+def _check(value: Any, *, texts: bool) -> None:
+    """Without recursion: the nesting is what is being checked, and, where asked, every text."""
     waiting: list[tuple[Any, int]] = [(value, 1)]
     while waiting:
         item, depth = waiting.pop()
@@ -73,12 +74,14 @@ def _check(value: Any) -> None:
             raise BadJson(f"nested deeper than {MAX_DEPTH} levels")
         if isinstance(item, str):
             _check_text(item)
-        elif isinstance(item, dict):
+            continue
+        if texts and isinstance(item, dict):
             for key in item:
                 _check_text(key)
-            waiting.extend((inner, depth + 1) for inner in item.values())
-        elif isinstance(item, list):
-            waiting.extend((inner, depth + 1) for inner in item)
+        if isinstance(item, dict | list):
+            inside = item.values() if isinstance(item, dict) else item
+            kinds = (dict, list, str) if texts else (dict, list)
+            waiting.extend((inner, depth + 1) for inner in inside if isinstance(inner, kinds))
 
 
 def _check_text(text: str) -> None:

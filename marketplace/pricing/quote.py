@@ -92,15 +92,15 @@ def stop_after_ms(quote: Priced) -> int:
 
 
 def _itemised(lines: tuple[DemandLine, ...], total_milli: int) -> tuple[LineItem, ...]:
-    """The lines with amounts that add up to the total: whole steps by share, the rest to the largest parts
-    cut off."""
-    seconds = [Fraction(0) if line.loader else Fraction(line.gpu_seconds) for line in lines]
-    whole = sum(seconds) or Fraction(1)
-    shares = [each / whole * (total_milli // credits.STEP_MILLI) for each in seconds]
-    steps = [math.floor(share) for share in shares]
-    left = total_milli // credits.STEP_MILLI - sum(steps)
+    """The lines with amounts that add up to the total: whole steps by share of the nanoseconds, the rest to
+    the largest parts cut off."""
+    total_steps = total_milli // credits.STEP_MILLI
+    weights = [0 if line.loader else round(line.gpu_seconds * 1e9) for line in lines]
+    whole = sum(weights) or 1
+    steps = [weight * total_steps // whole for weight in weights]
+    left = total_steps - sum(steps)
     charged = [index for index, line in enumerate(lines) if not line.loader]
-    for index in sorted(charged, key=lambda i: (steps[i] - shares[i], i))[:left]:
+    for index in sorted(charged, key=lambda i: (-(weights[i] * total_steps % whole), i))[:left]:
         steps[index] += 1
     return tuple(
         LineItem(line.label, line.node, line.gpu_seconds, count * credits.STEP_MILLI, line.words, line.loader)

@@ -56,7 +56,9 @@ def load(body: bytes) -> dict[str, Any]:
         )
     if not isinstance(data, dict):
         _refuse("not_an_object", "A workflow file is a JSON object: {node id: node}.")
-    _inspect(data)
+    # Only an escape can bring a NUL or half a surrogate pair: the raw ones are neither UTF-8 nor JSON.
+    if "\\u" in text or _nests_deeper(data):
+        _inspect(data)
     return data
 
 
@@ -161,6 +163,17 @@ def _decimal(digits: str) -> float:
     if not math.isfinite(value):
         _refuse("huge_number", f"The number {digits[:24]} is too large.")
     return value
+
+
+def _nests_deeper(data: dict[str, Any]) -> bool:
+    """Than MAX_DEPTH: level after level, without recursion."""
+    level: list[Any] = [data]
+    for _ in range(MAX_DEPTH):
+        inside = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [one for values in inside for one in values if isinstance(one, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def _inspect(data: dict[str, Any]) -> None:
