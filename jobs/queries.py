@@ -65,6 +65,14 @@ def visible_template(user: User, template_id: int) -> Template:
     return row
 
 
+def successor(user: User, template_id: int) -> Template | None:
+    """The version offered now in place of one that was withdrawn; None where there is none to see."""
+    old = (
+        Template.objects.filter(pk=template_id, withdrawn_at__isnull=False).select_related("workshop").first()
+    )
+    return _published(user, old.workshop).filter(slug=old.slug).first() if old is not None else None
+
+
 def _published(user: User, workshop: Workshop) -> QuerySet[Template]:
     shown = Template.objects.filter(published_at__isnull=False, withdrawn_at__isnull=True)
     return shown.filter(workshop=workshop, workshop__in=workshops_of(user)).select_related("workshop")

@@ -48,7 +48,7 @@ class Draft:
 
 def read(request: HttpRequest, template: Template) -> Draft:
     """The draft of this template in this session; an empty one if there is none."""
-    kept = request.session.get(SESSION_KEY, {}).get(str(template.pk))
+    kept = request.session.get(SESSION_KEY, {}).get(_key(template))
     return Draft(**kept) if isinstance(kept, dict) else Draft()
 
 
@@ -56,29 +56,30 @@ def keep(request: HttpRequest, template: Template, draft: Draft) -> None:
     """Keep it; the oldest beyond MAX_DRAFTS are forgotten."""
     drafts = {**request.session.get(SESSION_KEY, {})}
     kept = asdict(draft)
-    if drafts.get(str(template.pk)) == kept:
+    key = _key(template)
+    if drafts.get(key) == kept:
         return
-    drafts.pop(str(template.pk), None)
-    drafts[str(template.pk)] = kept
+    drafts.pop(key, None)
+    drafts[key] = kept
     request.session[SESSION_KEY] = dict(list(drafts.items())[-MAX_DRAFTS:])
 
 
 def forget(request: HttpRequest, template: Template) -> None:
     """Back to the template's own values."""
     drafts = {**request.session.get(SESSION_KEY, {})}
-    if drafts.pop(str(template.pk), None) is not None:
+    if drafts.pop(_key(template), None) is not None:
         request.session[SESSION_KEY] = drafts
 
 
 def posted(request: HttpRequest, template: Template) -> Draft:
     """The draft a form sent: its fields, what was kept before, and what the pressed button does."""
     before, data = read(request, template), request.POST
-    sent = _prefixed(data, PREFIX)
+    sent = _prefixed(data, PREFIX, template)
     draft = Draft(
         sent=sent if data.get("form") == "sent" else before.sent,
         changes=list(before.changes),
         title=data.get("title", before.title)[:200],
-        grid=_prefixed(data, GRID_PREFIX) if data.get("grid") == "sent" else before.grid,
+        grid=_prefixed(data, GRID_PREFIX, template) if data.get("grid") == "sent" else before.grid,
     )
     if data.get("press") == "swap":
         for change in swaps(data):
@@ -152,11 +153,18 @@ def text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _prefixed(data: QueryDict, prefix: str) -> dict[str, str]:
+def _key(template: Template) -> str:
+    """All versions of a template share their draft: a new one must not cost anybody what they typed."""
+    return f"{template.workshop_id}:{template.slug}"
+
+
+def _prefixed(data: QueryDict, prefix: str, template: Template) -> dict[str, str]:
+    """What was sent for the template's own fields."""
+    names = (str(one["name"]) for one in template.form)
     return {
-        name.removeprefix(prefix): str(value)[: forms.MAX_TEXT + 1]
-        for name, value in data.items()
-        if name.startswith(prefix)
+        name: str(data[f"{prefix}{name}"])[: forms.MAX_TEXT + 1]
+        for name in names
+        if f"{prefix}{name}" in data
     }
 
 

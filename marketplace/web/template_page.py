@@ -9,6 +9,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
+from accounts.ledger import balances
 from accounts.models import User, Workshop
 from jobs import queries
 from jobs.job_types import registry
@@ -154,6 +155,12 @@ def cards(viewer: User, workshop: Workshop | None) -> list[Card]:
         )
         for row in queries.templates_for(viewer, workshop)
     ]
+
+
+def available_milli(viewer: User, workshop: Workshop) -> int:
+    """What the person can spend where the template is, which need not be the workshop they look at."""
+    account_id = balances.find_account(viewer.pk, workshop.pk)
+    return balances.balance(account_id).available_milli if account_id is not None else 0
 
 
 def sweepable(template: Template, draft: Draft) -> list[dict[str, Any]]:

@@ -193,14 +193,15 @@ def _gather(
 
 
 def _named(proposed: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Names made unique: steps, steps_2 …"""
-    taken: dict[str, int] = {}
+    """Names and labels made unique: steps, steps_2 …; Steps, Steps 2 …"""
+    names: dict[str, int] = {}
+    labels: dict[str, int] = {}
     for one in proposed:
-        base = one["name"]
-        taken[base] = taken.get(base, 0) + 1
-        if taken[base] > 1:
-            one["name"] = f"{base}_{taken[base]}"
-            one["label"] = f"{one['label']} {taken[base]}"
+        for key, taken, between in (("name", names, "_"), ("label", labels, " ")):
+            base = one[key]
+            taken[base] = taken.get(base, 0) + 1
+            if taken[base] > 1:
+                one[key] = f"{base}{between}{taken[base]}"
     return proposed
 
 

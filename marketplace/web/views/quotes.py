@@ -13,6 +13,7 @@ from accounts import clock
 from accounts.models import User, Workshop
 from jobs import queries
 from jobs.job_types.base import Refusal
+from jobs.job_types.comfyui import form as forms
 from jobs.models import Job
 from marketplace.market import eta, orders, template_quotes
 from marketplace.market.models import Quote
@@ -94,13 +95,9 @@ def again(request: SignedInRequest, quote_id: uuid.UUID) -> HttpResponse:
 def change(request: SignedInRequest, quote_id: uuid.UUID) -> HttpResponse:
     """A price for the same workflow with a hint's changes applied."""
     found = _find(request.user, quote_id)
+    changes = drafts.changes(request.POST.get("apply", ""))
     try:
-        body = template_quotes.changed(
-            found.workshop,
-            found.job_type,
-            _as_submitted(found),
-            drafts.changes(request.POST.get("apply", "")),
-        )
+        body = template_quotes.changed(found.workshop, found.job_type, _as_submitted(found), changes)
     except Refusal as refusal:
         return studio.page(
             request,
@@ -109,7 +106,12 @@ def change(request: SignedInRequest, quote_id: uuid.UUID) -> HttpResponse:
             problems=refusal.problems,
             status=studio.REFUSED,
         )
-    renewed = studio.price(request, found.workshop, body, found.title, found.job_type)
+    origin = _origin(found)
+    for one in changes if origin else ():
+        name = forms.field_at(origin["template"].form, one["node"], one["input"])
+        if name:
+            origin["form_values"] = {**origin["form_values"], name: one["value"]}
+    renewed = studio.price(request, found.workshop, body, found.title, found.job_type, **origin)
     return redirect("web:quote", quote_id=renewed.pk) if isinstance(renewed, Quote) else renewed
 
 
@@ -125,17 +127,21 @@ def rerun(request: SignedInRequest, job_id: uuid.UUID) -> HttpResponse:
 
 
 def _price_again(request: SignedInRequest, workshop: Workshop, before: Quote | Job) -> HttpResponse:
-    origin: dict[str, Any] = {}
-    if before.template is not None and before.template.withdrawn_at is None:
-        origin = {"template": before.template, "form_values": before.form_values}
     body = _as_submitted(before)
-    renewed = studio.price(request, workshop, body, before.title, before.job_type, **origin)
+    renewed = studio.price(request, workshop, body, before.title, before.job_type, **_origin(before))
     if isinstance(renewed, Quote):
         response = redirect("web:quote", quote_id=renewed.pk)
         if isinstance(before, Quote):
             response["Location"] += f"?instead={before.pk}"
         return response
     return renewed
+
+
+def _origin(before: Quote | Job) -> dict[str, Any]:
+    """The template and form it came from, while that is offered."""
+    if before.template is None or before.template.withdrawn_at is not None:
+        return {}
+    return {"template": before.template, "form_values": before.form_values}
 
 
 def _as_submitted(before: Quote | Job) -> bytes:

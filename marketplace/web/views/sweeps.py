@@ -18,7 +18,6 @@ from marketplace.market import eta, sweeps, template_quotes
 from marketplace.market.models import Sweep
 from marketplace.market.sweeps import PreparedSweep
 from marketplace.web import drafts, job_page, template_page
-from marketplace.web.context import balance_of
 from marketplace.web.drafts import Draft
 from marketplace.web.guard import Region, SignedInRequest, signed_in
 from marketplace.web.numbers import credits_exact
@@ -168,8 +167,8 @@ def _page(request: SignedInRequest, found: Template, draft: Draft, told: _Told |
 def _price_region(request: SignedInRequest, found: Template, draft: Draft, told: _Told) -> Region:
     context: dict[str, Any] = {"template": found, "answer": told.answer, "sweep": told.sweep}
     if told.sweep is not None:
-        balance = balance_of(request) or {"available_milli": 0}
-        after_milli = balance["available_milli"] - told.sweep.ceiling_milli
+        available_milli = template_page.available_milli(request.user, found.workshop)
+        after_milli = available_milli - told.sweep.ceiling_milli
         rows = zip(told.sweep.points, told.sweep.quotes, strict=True)
         context |= {
             "rows": [(sweeps.words(found, point), quote) for point, quote in rows],

@@ -16,7 +16,6 @@ from jobs.job_types.comfyui import form as forms
 from jobs.models import Template
 from marketplace.market import eta, orders, template_quotes
 from marketplace.web import drafts, quote_page, template_page
-from marketplace.web.context import balance_of
 from marketplace.web.drafts import Draft
 from marketplace.web.guard import Region, SignedInRequest, signed_in
 from marketplace.web.numbers import credits_exact
@@ -36,6 +35,9 @@ ORDER_REFUSALS = (
 @signed_in
 def template(request: SignedInRequest, template_id: int) -> HttpResponse:
     """The form and its price. What is sent here is kept as the draft and shown again."""
+    newer = _newer(request, template_id)
+    if newer is not None:
+        return newer
     found = find(request, template_id)
     if request.method == "POST":
         drafts.keep(request, found, drafts.posted(request, found))
@@ -60,6 +62,9 @@ def fragment(request: SignedInRequest, template_id: int) -> HttpResponse:
 @signed_in
 def run(request: SignedInRequest, template_id: int) -> HttpResponse:
     """Order what stands in the form. Pressing twice gives the same job."""
+    newer = _newer(request, template_id)
+    if newer is not None:
+        return newer
     found = find(request, template_id)
     draft = drafts.posted(request, found)
     drafts.keep(request, found, draft)
@@ -113,6 +118,17 @@ def find(request: SignedInRequest, template_id: int) -> Template:
         raise Http404 from None
 
 
+def _newer(request: SignedInRequest, template_id: int) -> HttpResponse | None:
+    """To the version that took this one's place, with what was typed; None where it is still offered."""
+    newer = queries.successor(request.user, template_id)
+    if newer is None:
+        return None
+    if request.method == "POST":
+        drafts.keep(request, newer, drafts.posted(request, newer))
+    messages.info(request, _("This template has a new version. Look at its price again."))
+    return redirect("web:template", template_id=newer.pk)
+
+
 def order_refused(error: Exception) -> Answer:
     """What a page says of one of ORDER_REFUSALS."""
     if isinstance(error, orders.InsufficientCredits):
@@ -160,9 +176,10 @@ def price_region(request: SignedInRequest, found: Template, draft: Draft, answer
         "changes": draft.changes,
     }
     if answer.quote is not None:
-        balance = balance_of(request) or {"available_milli": 0}
-        after_milli = balance["available_milli"] - answer.quote.ceiling_milli
+        available_milli = template_page.available_milli(request.user, found.workshop)
+        after_milli = available_milli - answer.quote.ceiling_milli
         context |= {
+            "available_milli": available_milli,
             **quote_page.context(answer.quote),
             "starts": eta.before_click(answer.quote),
             "after_milli": after_milli,

@@ -13,10 +13,11 @@ from accounts.ledger import posting
 from accounts.models import User, Workshop
 from jobs.models import Job, Upload
 from marketplace.fleet.models import Agent
-from marketplace.market import orders
+from marketplace.market import orders, template_quotes
 from marketplace.market.models import Quote
 from tests.factories.clock import advance
 from tests.factories.jobs import a_quote, a_student, balance_of
+from tests.factories.templates import a_template
 from tests.marketplace.web.pages import without_token
 
 pytestmark = pytest.mark.django_db
@@ -174,3 +175,16 @@ def test_ordering_needs_a_form_of_ours(student: User, workshop: Workshop, agent:
     quote = a_quote(student, workshop)
     assert strict.post(f"/quotes/{quote.pk}/run", {"key": "x"}).status_code == 403
     assert not Job.objects.exists()
+
+
+def test_a_hint_is_applied_to_the_same_workflow_and_its_form(
+    page: Client, student: User, workshop: Workshop, agent: Agent
+) -> None:
+    quote = template_quotes.store(student, a_template(workshop), {"steps": 40})
+    assert quote.hints
+    change = json.dumps(quote.hints[0]["changes"])
+    answer = page.post(f"/quotes/{quote.pk}/change", {"apply": change})
+    renewed = Quote.objects.exclude(pk=quote.pk).get()
+    assert answer.url == f"/quotes/{renewed.pk}"
+    assert quote.quote_milli - renewed.quote_milli == quote.hints[0]["saved_milli"]
+    assert renewed.form_values["steps"] == renewed.payload["3"]["inputs"]["steps"] < 40

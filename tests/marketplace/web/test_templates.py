@@ -182,6 +182,20 @@ def test_a_teacher_tries_a_draft(workshop: Workshop) -> None:
     assert "A draft: students don&#x27;t see it yet." in text or "A draft: students don't see it yet." in text
 
 
+def test_a_new_version_takes_over_what_was_typed_and_is_priced_anew(page: Client, template: Template) -> None:
+    page.post(f"/templates/{template.pk}/_fragment", sent(steps=33))
+    newer = templates.publish(templates.new_version(template, None, name="Night tram, better"), None)
+    for answer in (
+        page.post(f"/templates/{template.pk}/run", sent(steps=34)),
+        page.get(f"/templates/{template.pk}"),
+    ):
+        assert answer.url == f"/templates/{newer.pk}"
+    text = page.get(f"/templates/{newer.pk}").content.decode()
+    assert 'type="number" value="34"' in text
+    assert "has a new version" in text
+    assert not Job.objects.exists()
+
+
 def test_a_licence_the_workshop_does_not_allow_is_told_in_place_of_a_price(
     page: Client, workshop: Workshop
 ) -> None:
