@@ -247,7 +247,7 @@ def _gpus(user: User, workshop: Workshop, names: dict[int, str]) -> list[Gpu]:
             running.setdefault(lease.agent_id, job)
     return [
         _gpu(agent, running.get(agent.pk), user, workshop, names)
-        for agent in agents.order_by("-speed_factor", "name")
+        for agent in agents.order_by("-speed_factor", "-device__vram_total_bytes", "name")
     ]
 
 

@@ -18,6 +18,7 @@ STUDENTS = ("student", *(f"student{number}" for number in range(2, 21)))
 SESSION_LENGTH = timedelta(hours=8)
 GIFT_MILLI = 100_000
 POOL_MILLI = 2_000_000
+PURSE_MILLI = 200_000
 DEMO_KEYS = uuid.UUID("5b0c5d1e-52f7-4a57-9a4b-0d5f6f6d7c11")  # scopes keys that are no user's
 # Twenty allowances of 10 credits an hour buy 80 % of one reference GPU.
 MILLI_PER_GPU_SECOND = 70
@@ -51,6 +52,13 @@ def seed() -> Workshop:
         key=key_for(DEMO_KEYS, workshop.slug, "pool"),
         reference="gift",
         reason="For the instructor to grant from",
+    )
+    posting.grant(
+        account_id=posting.purse_account(workshop),
+        amount_milli=PURSE_MILLI,
+        key=key_for(DEMO_KEYS, workshop.slug, "purse"),
+        reference="gift",
+        reason="For the instructor's demos",
     )
     _person(workshop, INSTRUCTOR, Enrolment.Role.INSTRUCTOR, password)
     _person(workshop, ORGANIZER, Enrolment.Role.ORGANIZER, password, superuser=True)

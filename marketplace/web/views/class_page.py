@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import ObjectDoesNotExist, PermissionDenied, ValidationError
+from django.db.models import Q
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -240,7 +241,7 @@ def _live(request: SignedInRequest, workshop: Workshop) -> Region:
         "templates": _templates(workshop),
         "demos": _demos(request, workshop),
         "purse_milli": next((p.available_milli for p in balances.pools(workshop) if p.purse), 0),
-        "audit": AuditRow.objects.filter(workshop=workshop).select_related("actor")[:AUDIT_SHOWN],
+        "audit": _audit(workshop),
         **clock_context(market.clock),
     }
     return Region(request, "web/_class.html", context)
@@ -260,6 +261,14 @@ def _templates(workshop: Workshop) -> list[Template]:
     for template in published.defer("payload", "form").order_by("name", "version"):
         newest[template.slug] = template
     return list(newest.values())[:TEMPLATES_SHOWN]
+
+
+def _audit(workshop: Workshop) -> list[AuditRow]:
+    """What was done with clock, levers and GPUs, newest first."""
+    kinds = Q()
+    for kind in ("lever.", "session.", "agent."):
+        kinds |= Q(action__startswith=kind)
+    return list(AuditRow.objects.filter(kinds, workshop=workshop).select_related("actor")[:AUDIT_SHOWN])
 
 
 def _demos(request: SignedInRequest, workshop: Workshop) -> list[Quote]:

@@ -23,6 +23,8 @@ def test_seeding_twice_changes_nothing_the_second_time() -> None:
     assert (User.objects.count(), ClassSession.objects.count()) == (22, 1)
     pool = balances.balance(posting.pool_account(workshop))
     assert pool.available_milli == demo_class.POOL_MILLI  # the instructor can grant at once
+    purse = balances.balance(posting.purse_account(workshop))
+    assert purse.available_milli == demo_class.PURSE_MILLI  # and show a demo
     assert not audit.findings()
 
 
