@@ -113,6 +113,7 @@ class Core:
         """Until asked to leave. Raises `SiteRefused` when the site will not have this agent."""
         self._loop = asyncio.get_running_loop()
         self._link.on_fresh = self._inventory_due.set
+        self._link.on_ready = self._beat_due.set  # the site need not wait for the next one to give us work
         helpers = (helper() for helper in self._helpers)
         background = [asyncio.create_task(work) for work in (*helpers, self._link.run(), self._until_left())]
         try:

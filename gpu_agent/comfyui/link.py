@@ -56,6 +56,7 @@ class ComfyUILink:
         self.down_since: float | None = None  # monotonic; None while HTTP answers
         self.stuck = ""  # why it answers but does not work, "" when it does
         self.on_fresh: Callable[[], None] = lambda: None  # called when it came (back) up
+        self.on_ready: Callable[[], None] = lambda: None  # called when work can be given to it (again)
         self._keeper: Keeper = keeper or Nobody()
         self._listeners: dict[str, Listener] = {}
         self._running = ""
@@ -156,7 +157,9 @@ class ComfyUILink:
             self.down_since, self.stuck = None, ""
         await self._check_worker(queue)
         self._running = queue.running[0] if queue.running else self._running
-        self.ready = not self.stuck and self._socket.connected.is_set()
+        was_ready, self.ready = self.ready, not self.stuck and self._socket.connected.is_set()
+        if self.ready and not was_ready:
+            self.on_ready()
 
     async def _check_worker(self, queue: Queue) -> None:
         """Pending prompts and nothing running, for seconds: its worker is dead, only a restart helps."""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,6 +45,12 @@ async def two_in_hand(core: Core, site: FakeSite, first: JobSpec, second: JobSpe
     await lab.until(lambda: Phase.WAITING in site.phases(2), what="the second does not wait in ComfyUI")
 
 
+def memory_of(core: Core, attempt: int) -> dict[str, Any]:
+    """What the journal would find again after a kill."""
+    entry = core.journal.entry(attempt, 1)
+    return entry.memory if entry is not None else {}
+
+
 def prompts_run(comfyui: ComfyUI) -> list[str]:
     return [one.prompt_id for one in comfyui.machine.queue.executions()]
 
@@ -83,7 +90,7 @@ async def test_outputs_still_to_store_after_a_kill_do_not_hold_the_gpu(
     site.full = True
     async with lab.working_core(config, site) as core:
         core.deliver(site.offer(lab.make_spec(1)))
-        await lab.until(lambda: list((config.data_dir / "attempts").rglob("?" * 64)), what="nothing to store")
+        await lab.until(lambda: "ended" in memory_of(core, 1), what="nothing to store")
     async with lab.working_core(config, site) as core:
         core.deliver(site.offer(lab.make_spec(2)))
         await lab.until(lambda: Phase.STORING in site.phases(2), what="the second does not run")
@@ -115,6 +122,12 @@ async def test_the_site_hears_at_once_that_a_job_is_nearly_done(site: FakeSite, 
     told = [beat for heartbeat in site.heartbeats for beat in heartbeat.attempts]
     assert [beat.attempt for beat in told] == [1]
     assert 0 < (told[0].remaining_ms or 0) <= PREFETCH_MS
+
+
+async def test_the_site_hears_at_once_that_comfyui_is_ready(site: FakeSite, config: Config) -> None:
+    site.heartbeat_seconds = 600.0
+    async with lab.running_core(config):
+        await lab.until(lambda: any(beat.comfyui_ready for beat in site.heartbeats), what="never told ready")
 
 
 async def test_a_recalled_attempt_that_starts_at_that_moment_is_interrupted_alone(

@@ -136,7 +136,8 @@ async def test_gotcha_7_a_prompt_we_withdrew_is_not_submitted_again(
         async with lab.working_core(configured(comfyui.url), site) as core:
             core.deliver(site.offer(lab.make_spec(graph=lab.picture_graph(800, size=1024))))
             await lab.until(lambda: {Phase.LOADING, Phase.RUNNING} & set(site.phases(1)))
-            core.deliver(site.offer(lab.make_spec(2)))
+            # As long as the first: should it start as that one is stopped, it does not end by itself.
+            core.deliver(site.offer(lab.make_spec(2, graph=lab.picture_graph(800, size=1024))))
             await lab.until(lambda: Phase.WAITING in site.phases(2))
             site.commands = [Command(CommandKind.CANCEL, 2, 1), Command(CommandKind.CANCEL, 1, 1)]
             ends = [await lab.finish(site, attempt) for attempt in (1, 2)]
