@@ -118,7 +118,7 @@ def create(job: Job, *, held_back: bool = False) -> Moved:
     """Insert an unsaved job with its first event, in the caller's transaction."""
     job.status = Status.HELD_BACK if held_back else Status.QUEUED
     job.event_seq = 1
-    data = {"status": str(job.status), "ceiling_milli": job.ceiling_milli}
+    data = {"status": str(job.status), "ceiling_milli": job.ceiling_milli, "bid": job.bid}
     with transaction.atomic():
         job.save(force_insert=True)
         JobEvent.objects.create(job=job, seq=1, kind="placed", data=data)

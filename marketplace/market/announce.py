@@ -6,7 +6,7 @@ from jobs.lifecycle import Moved
 from marketplace.live import publish
 
 CHANNEL = "market"
-MONEY_MOVES = frozenset({"placed", "succeeded", "failed", "cancelled"})
+MONEY_MOVES = frozenset({"placed", "rebid", "succeeded", "failed", "cancelled", "bought"})
 
 
 def announce(*steps: Moved | None) -> None:

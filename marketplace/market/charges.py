@@ -5,8 +5,9 @@ from marketplace.pricing import quote
 
 
 def captured(job: Job, charged_ms: int) -> int:
-    """Milli-credits for so much reference GPU time, never above what is held."""
-    return min(quote.settle(charged_ms, job), job.held_milli)
+    """Milli-credits for so much reference GPU time at the job's clearing price, never above what is held:
+    without credits nothing is."""
+    return min(quote.settle(charged_ms, job, job.clearing_multiplier or 1), job.held_milli)
 
 
 def used_so_far(job: Job, attempt: Attempt, since_seen_ms: float, speed_factor: float) -> int:

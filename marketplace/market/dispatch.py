@@ -203,14 +203,22 @@ def spec(agent: Agent, attempt_id: int, token: int) -> JobSpec:
 
 # --- assigning -----------------------------------------------------------------------------------
 
+# Those with credits first, so that none of them waits behind one of the owner's that runs without.
 _ADMISSIBLE = """
 SELECT h.id FROM (
-  SELECT j.id, j.student_id, j.workshop_id, w.max_in_flight,
-         row_number() OVER (PARTITION BY j.workshop_id, j.student_id ORDER BY j.queue_key_ms, j.id) AS turn
-  FROM jobs_job j JOIN accounts_workshop w ON w.id = j.workshop_id WHERE j.status = 'held_back') h
-WHERE h.turn + (
-  SELECT count(*) FROM jobs_job u WHERE u.student_id = h.student_id AND u.workshop_id = h.workshop_id
-  AND u.status = ANY(ARRAY['queued', 'assigned', 'loading', 'running', 'storing'])) <= h.max_in_flight
+  SELECT j.id, j.student_id, j.workshop_id, j.unpaid, w.max_in_flight, w.max_credits_in_flight_milli AS most,
+         row_number() OVER line AS turn, sum(j.held_milli) OVER line AS held_milli,
+         count(*) FILTER (WHERE j.unpaid) OVER line AS unpaid_turn
+  FROM jobs_job j JOIN accounts_workshop w ON w.id = j.workshop_id WHERE j.status = 'held_back'
+  WINDOW line AS (PARTITION BY j.workshop_id, j.student_id ORDER BY j.unpaid, j.queue_key_ms, j.id)) h
+CROSS JOIN LATERAL (
+  SELECT count(*) AS jobs, count(*) FILTER (WHERE u.unpaid) AS unpaid,
+         coalesce(sum(u.held_milli), 0) AS held_milli
+  FROM jobs_job u WHERE u.student_id = h.student_id AND u.workshop_id = h.workshop_id
+  AND u.status = ANY(ARRAY['queued', 'assigned', 'loading', 'running', 'storing'])) f
+WHERE h.turn + f.jobs <= h.max_in_flight
+  AND (NOT h.unpaid OR h.unpaid_turn + f.unpaid <= 1)
+  AND (h.most IS NULL OR h.held_milli + f.held_milli <= h.most OR h.turn + f.jobs = 1)
 """
 
 _LOCK_FIRST = """

@@ -8,43 +8,52 @@ import structlog
 from django.db import IntegrityError, connection, transaction
 
 from accounts import access, clock
-from accounts.ledger import posting
+from accounts.ledger import balances, posting
 from accounts.ledger.posting import InsufficientCredits, KeyConflict, key_for
 from accounts.models import User
 from gpu_agent.protocol.messages import Command, CommandKind
 from jobs import lifecycle
 from jobs.job_types.base import Refusal
-from jobs.models import TERMINAL, WAITING, Attempt, Job, Status
+from jobs.models import TERMINAL, WAITING, Attempt, Job, JobEvent, Status
 from marketplace.live import publish
-from marketplace.market import charges, class_clock, matching, settlement
+from marketplace.market import bidding, charges, class_clock, matching, places, settlement
 from marketplace.market.announce import announce, wake
-from marketplace.market.models import Lease, Order, Quote
-from marketplace.market.policies import registry as policies
-from marketplace.market.policies.base import JobFacts, StudentFacts
+from marketplace.market.bidding import BadBid, BidsFrozen, BidsNotUsed, BidTooLate, rebid
+from marketplace.market.failures import NothingToBuy, buy_failed, buy_price, failure_terms, graph_digest
+from marketplace.market.models import Bid, Lease, Order, Quote
 from marketplace.market.quoting import NoAgentYet, NotAllowed, WorkshopClosed, must_be_open, quote
 
 __all__ = [
     "BadBid",
+    "BidTooLate",
+    "BidsFrozen",
+    "BidsNotUsed",
     "CancelResult",
+    "HasCredits",
     "InsufficientCredits",
     "KeyConflict",
     "NoAgentYet",
     "NotAllowed",
+    "NothingToBuy",
     "QuoteExpired",
     "QuoteSpent",
     "QuoteUnknown",
     "Refusal",
     "WaitingLimit",
     "WorkshopClosed",
+    "buy_failed",
+    "buy_price",
     "cancel",
     "cancel_preview",
+    "failure_terms",
     "place",
     "quote",
+    "rebid",
 ]
 
 log = structlog.get_logger(__name__)
-BIDS = (1,)  # the market policy's ladder joins with it
 LONGEST_KEY = 200
+UNPAID_IN_FLIGHT = 1  # of one student
 
 
 class QuoteUnknown(LookupError):
@@ -75,8 +84,11 @@ class WaitingLimit(Exception):
         self.limit = limit
 
 
-class BadBid(ValueError):
-    """The bid is not on the ladder."""
+class HasCredits(Exception):
+    """The student has credits for this job: the lane for those who are out of them is not for it."""
+
+    def __init__(self) -> None:
+        super().__init__("You have enough credits for this job.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,27 +103,33 @@ class CancelResult:
 
 
 def place(
-    student: User, quote_id: uuid.UUID | str, *, key: str | None = None, bid: int = 1, demo: bool = False
+    student: User,
+    quote_id: uuid.UUID | str,
+    *,
+    key: str | None = None,
+    bid: int = 1,
+    demo: bool = False,
+    unpaid: bool = False,
 ) -> Job:
     """Order a quote: ledger hold and job in one transaction. The same key gives the same job again.
 
     `key`: the client's Idempotency-Key, its own within the student's namespace; the quote's id by default.
     `demo`: of staff, ahead of all, without caps and paid by the workshop's purse (see `levers.demo_now`).
+    `unpaid`: without credits, later and one at a time; nothing is set aside and nothing paid.
     Raises InsufficientCredits, QuoteUnknown, QuoteExpired, QuoteSpent, KeyConflict, WaitingLimit, NotAllowed,
-    WorkshopClosed, BadBid.
+    WorkshopClosed, BadBid, HasCredits.
     """
-    if bid not in BIDS:
-        raise BadBid(f"A bid is one of {', '.join(map(str, BIDS))}.")
     order_key = key_for(student.key_namespace, "order", (key or str(quote_id))[:LONGEST_KEY])
+    wish = _Wish(bid, demo, unpaid)
     try:
         with transaction.atomic():
-            return _place(student, quote_id, order_key, bid, demo)
+            return _place(student, quote_id, order_key, wish)
     except IntegrityError:
         # A twin with this key and another quote committed between our look and our insert.
         found = Order.objects.filter(pk=order_key).select_related("job").first()
         if found is None:
             raise
-        return _same_request(found, quote_id)
+        return _same_request(found, quote_id, wish)
 
 
 def cancel(job: Job, by: User) -> CancelResult:
@@ -145,39 +163,70 @@ def cancel_preview(job: Job) -> tuple[int, int]:
 # --- ordering ------------------------------------------------------------------------------------
 
 
-def _place(student: User, quote_id: uuid.UUID | str, order_key: uuid.UUID, bid: int, demo: bool) -> Job:
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """How a quote is ordered."""
+
+    bid: int
+    demo: bool
+    unpaid: bool
+
+
+def _place(student: User, quote_id: uuid.UUID | str, order_key: uuid.UUID, wish: _Wish) -> Job:
     row = _lock_quote(student, quote_id)
     # Twins of one quote queue up at its lock, so the second finds the first's order here.
     found = Order.objects.filter(pk=order_key).select_related("job").first()
     if found is not None:
-        return _same_request(found, row.pk)
+        return _same_request(found, row.pk, wish)
     spent = Order.objects.filter(quote=row).select_related("job").first()
     if spent is not None:
         raise QuoteSpent(spent.job)
     must_be_open(student, row.workshop)
-    class_clock.must_admit(row.workshop, row, bid)
+    if wish.demo and not access.is_staff_of(student, row.workshop_id):
+        raise NotAllowed("Only staff run demos.")
+    bidding.check(row.workshop, wish.bid, paid=not (wish.demo or wish.unpaid))
+    class_clock.must_admit(row.workshop, row, wish.bid)
     now = clock.now()
     if row.expires_at <= now:
         raise QuoteExpired(row)
-    if demo and not access.is_staff_of(student, row.workshop_id):
-        raise NotAllowed("Only staff run demos.")
-    job = _new_job(row, now, bid, demo)
-    payer = posting.purse_account(row.workshop) if demo else posting.member_account(student, row.workshop)
-    held = posting.hold(
-        account_id=payer,
-        amount_milli=job.held_milli,
-        key=key_for(student.key_namespace, "hold", str(order_key)),
-        subject=f"job:{job.pk}",
-    )
-    job.hold_key = held.key
-    # The hold's row lock is kept to the commit, so one student's orders are counted one after another.
-    step = lifecycle.create(job, held_back=not demo and _above_cap(row))
+    _one_by_one(student)
+    job = _new_job(row, student, now, wish)
+    if wish.unpaid:
+        _must_lack_credits(student, row)
+    else:
+        job.hold_key = _hold(student, job, order_key)
+    step = lifecycle.create(job, held_back=not wish.demo and _above_cap(job))
     Order.objects.create(key=order_key, student=student, quote=row, job=job)
+    if wish.bid > 1:
+        Bid.objects.create(job=job, multiple=wish.bid, by=student)
     announce(step)
     wake("placed")
     log.info("market.placed", job=str(job.pk), student=student.pk, held_milli=job.held_milli)
     job.refresh_from_db()
     return job
+
+
+def _hold(student: User, job: Job, order_key: uuid.UUID) -> uuid.UUID:
+    workshop = job.workshop
+    held = posting.hold(
+        account_id=posting.purse_account(workshop) if job.demo else posting.member_account(student, workshop),
+        amount_milli=job.held_milli,
+        key=key_for(student.key_namespace, "hold", str(order_key)),
+        subject=f"job:{job.pk}",
+    )
+    return held.key
+
+
+def _must_lack_credits(student: User, row: Quote) -> None:
+    account_id = posting.member_account(student, row.workshop)
+    if balances.balance(account_id).available_milli >= row.ceiling_milli:
+        raise HasCredits
+
+
+def _one_by_one(student: User) -> None:
+    """One student's orders are counted one after another, to the transaction's end."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"orders:{student.pk}"])
 
 
 def _lock_quote(student: User, quote_id: uuid.UUID | str) -> Quote:
@@ -192,29 +241,43 @@ def _lock_quote(student: User, quote_id: uuid.UUID | str) -> Quote:
     return row
 
 
-def _same_request(found: Order, quote_id: uuid.UUID | str) -> Job:
-    if str(found.quote_id) != str(quote_id):
+def _same_request(found: Order, quote_id: uuid.UUID | str, wish: _Wish) -> Job:
+    job = found.job
+    placed = JobEvent.objects.get(job=job, seq=1).data  # the bid may have been changed since
+    bid = placed.get("bid", 1)
+    if (str(found.quote_id), bid, job.demo, job.unpaid) != (str(quote_id), wish.bid, wish.demo, wish.unpaid):
         raise KeyConflict("This key was used for another order.")
-    return found.job
+    return job
 
 
-def _above_cap(row: Quote) -> bool:
+def _above_cap(job: Job) -> bool:
     """Whether the job must be held back. Raises `WaitingLimit`."""
-    mine = Job.objects.filter(student=row.student_id, workshop=row.workshop).exclude(status__in=TERMINAL)
-    statuses = list(mine.values_list("status", flat=True))
-    if sum(status in WAITING for status in statuses) >= row.workshop.max_waiting:
-        raise WaitingLimit(row.workshop.max_waiting)
-    return sum(status != Status.HELD_BACK for status in statuses) >= row.workshop.max_in_flight
+    workshop = job.workshop
+    mine = Job.objects.filter(student=job.student_id, workshop=workshop).exclude(status__in=TERMINAL)
+    rows = list(mine.values_list("status", "held_milli", "unpaid"))
+    if sum(status in WAITING for status, _held, _unpaid in rows) >= workshop.max_waiting:
+        raise WaitingLimit(workshop.max_waiting)
+    in_flight = [(held, unpaid) for status, held, unpaid in rows if status != Status.HELD_BACK]
+    if len(in_flight) >= workshop.max_in_flight:
+        return True
+    if job.unpaid and sum(unpaid for _held, unpaid in in_flight) >= UNPAID_IN_FLIGHT:
+        return True
+    most_milli = workshop.max_credits_in_flight_milli
+    if most_milli is None or not in_flight:
+        return False
+    return sum(held for held, _unpaid in in_flight) + job.held_milli > most_milli
 
 
-def _new_job(row: Quote, now: datetime, bid: int, demo: bool) -> Job:
-    joined_ms = round(now.timestamp() * 1000)
-    facts = JobFacts(joined_ms=joined_ms, gpu_seconds=row.gpu_seconds, bid=bid, demo=demo)
-    policy = policies.named(row.workshop.policy)
-    queue_class, queue_key_ms = policy.key(facts, StudentFacts(), facts.joined_ms)
+def _new_job(row: Quote, student: User, now: datetime, wish: _Wish) -> Job:
+    job = _job_of(row, student, now, wish)
+    job.queue_class, job.queue_key_ms = places.place(job, now)
+    return job
+
+
+def _job_of(row: Quote, student: User, now: datetime, wish: _Wish) -> Job:
     return Job(
         workshop=row.workshop,
-        student=row.student,
+        student=student,
         title=row.title,
         job_type=row.job_type,
         payload=row.payload,
@@ -223,10 +286,10 @@ def _new_job(row: Quote, now: datetime, bid: int, demo: bool) -> Job:
         summary=row.summary,
         template=row.template,
         form_values=row.form_values,
-        bid=bid,
-        demo=demo,
-        queue_class=queue_class,
-        queue_key_ms=queue_key_ms,
+        graph_sha256=graph_digest(row.payload),
+        bid=wish.bid,
+        demo=wish.demo,
+        unpaid=wish.unpaid,
         vram_class=matching.vram_class(row.vram_bytes),
         vram_bytes=row.vram_bytes,
         model_key=row.model_key,
@@ -236,7 +299,7 @@ def _new_job(row: Quote, now: datetime, bid: int, demo: bool) -> Job:
         milli_per_gpu_second=row.milli_per_gpu_second,
         quote_milli=row.quote_milli,
         ceiling_milli=row.ceiling_milli,
-        held_milli=row.ceiling_milli * bid,
+        held_milli=0 if wish.unpaid else row.ceiling_milli * wish.bid,
         joined_at=now,
     )
 

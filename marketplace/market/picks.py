@@ -241,10 +241,12 @@ def held_back(place: Standing) -> list[Candidate]:
         cursor.execute(_HELD_BACK, _parameters(place.agent.pk, depth=3))
         rows = cursor.fetchall()
     # Django's connection hands jsonb over as text.
-    found = [
-        Candidate(str(job_id), *place, json.loads(files), json.loads(types), workshop_id, bid, unpaid)
-        for job_id, *place, files, types, workshop_id, bid, unpaid in rows
-    ]
+    found = []
+    for job_id, student, model, queue_class, key_ms, files, types, workshop, bid, unpaid in rows:
+        needs = (json.loads(files), json.loads(types))
+        found.append(
+            Candidate(str(job_id), student, model, queue_class, key_ms, *needs, workshop, bid, unpaid)
+        )
     return [job for job in found if not matching.lacks(job, place.abilities)]
 
 

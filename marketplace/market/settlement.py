@@ -33,7 +33,7 @@ from jobs.lifecycle import INFRASTRUCTURE_TRIES, LOST, Fence
 from jobs.models import ON_AGENT, TERMINAL, Artifact, Attempt, FailureCause, Job, Status
 from marketplace.fleet import registry as fleet
 from marketplace.fleet.models import Agent
-from marketplace.market import charges, learning
+from marketplace.market import charges, failures, learning
 from marketplace.market.announce import announce, wake
 from marketplace.market.models import Lease
 
@@ -192,7 +192,7 @@ def job_findings() -> list[JobFinding]:
     living = Job.objects.exclude(status__in=TERMINAL)
     findings = [
         JobFinding("live_job_without_hold", str(job_id), f"job {number} is alive, its hold is not open")
-        for job_id, number, hold_key in living.values_list("pk", "number", "hold_key")
+        for job_id, number, hold_key in living.filter(unpaid=False).values_list("pk", "number", "hold_key")
         if hold_key not in open_keys
     ]
     known = dict(Job.objects.filter(hold_key__in=open_keys).values_list("hold_key", "status"))
@@ -205,10 +205,11 @@ def job_findings() -> list[JobFinding]:
 
 def _job_row_findings() -> list[JobFinding]:
     unsettled = Q(status__in=TERMINAL, captured_milli=None)
-    beyond = Q(captured_milli__gt=F("ceiling_milli"))
+    beyond = Q(captured_milli__gt=F("held_milli")) | Q(bought_milli__gt=F("held_milli"))
+    unheld = Q(unpaid=True) & (Q(hold_key__isnull=False) | Q(held_milli__gt=0))
     findings = [
-        JobFinding("settlement", str(job_id), f"job {number} has no settlement within its ceiling")
-        for job_id, number in Job.objects.filter(unsettled | beyond).values_list("pk", "number")
+        JobFinding("settlement", str(job_id), f"job {number} has no settlement within its hold")
+        for job_id, number in Job.objects.filter(unsettled | beyond | unheld).values_list("pk", "number")
     ]
     idle = Job.objects.filter(status__in=ON_AGENT).exclude(attempts__outcome="")
     findings += [
@@ -332,10 +333,22 @@ def _try_again(job: Job, fence: Fence, reason: str, *, counted: bool) -> None:
 def _fail(
     job: Job, fence: Fence, cause: FailureCause, message: str, *, node: str = "", charged_ms: int = 0
 ) -> None:
-    step = lifecycle.fail(job.pk, fence, cause=cause, message=message, node=node, charged_ms=charged_ms)
-    if step is not None:
-        _release(job)
-        announce(step)
+    captured_milli = failures.captured(job, cause, charged_ms)
+    step = lifecycle.fail(
+        job.pk,
+        fence,
+        cause=cause,
+        message=message,
+        node=node,
+        charged_ms=charged_ms,
+        captured_milli=captured_milli,
+    )
+    if step is None:
+        return
+    _capture(job, captured_milli)
+    if captured_milli:
+        failures.show_outputs(job)  # what was paid is theirs
+    announce(step)
 
 
 def _cancel(job: Job, fence: Fence, *, captured_milli: int, charged_ms: int) -> None:
@@ -361,6 +374,8 @@ def _capture(job: Job, amount_milli: int) -> None:
 
 
 def _release(job: Job) -> None:
+    if job.unpaid:
+        return  # nothing was set aside
     posting.release(hold_key=_hold_of(job), key=key_for(job.pk, "release"), reason=f"job {job.number}")
 
 
