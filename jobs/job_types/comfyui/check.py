@@ -9,7 +9,8 @@ from typing import Any
 from jobs.job_types.base import Checked, Problem, Refusal, Surroundings, UploadedFile, stored_name
 from jobs.job_types.comfyui import absent, definitions, graph, limits, stock
 from jobs.job_types.comfyui.definitions import Spec
-from jobs.job_types.comfyui.scene import Scene, as_number
+from jobs.job_types.comfyui.scene import Scene
+from jobs.job_types.comfyui.traits import as_number
 
 # Types that are only ever wired, so a literal or a foreign type there is surely a mistake.
 WIRES = frozenset(
@@ -38,6 +39,7 @@ def check(data: dict[str, Any], around: Surroundings) -> Checked:
     for node_id in nodes:
         bench.node(node_id)
     unfamiliar = frozenset(n for n, node in nodes.items() if node["class_type"] not in stock.STOCK)
+    scene = None
     if not bench.problems:
         scene = Scene(nodes, bench.files, outputs)
         bench.problems.extend(limits.exceeded(scene, limit, around.node_definitions, unfamiliar))
@@ -53,6 +55,7 @@ def check(data: dict[str, Any], around: Surroundings) -> Checked:
         wires={n: frozenset(bench.wired(n)) for n in nodes},
         unfamiliar=unfamiliar,
         warnings=tuple(warnings),
+        found=scene,
     )
 
 

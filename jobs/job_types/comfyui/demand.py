@@ -13,7 +13,9 @@ from jobs.job_types.comfyui.model_classes import (
     ModelClass,
 )
 from jobs.job_types.comfyui.sampling import Sampling
-from jobs.job_types.comfyui.scene import Image, Latent, Scene, upscale_factor
+from jobs.job_types.comfyui.scene import Scene
+from jobs.job_types.comfyui.sizes import upscale_factor
+from jobs.job_types.comfyui.traits import Image, Latent
 
 START_SECONDS = 0.5
 UNKNOWN_MODEL_NODE_SECONDS = 2.0
@@ -36,8 +38,11 @@ _MODEL_WIRES = frozenset({"MODEL", "LATENT", "CLIP", "VAE", "GUIDER", "CONTROL_N
 
 def demand(checked: Checked) -> Demand:
     """See JobType.demand."""
-    files = {stored_name(upload): upload for upload in checked.inputs}
-    return _Estimate(checked, Scene(checked.payload, files, checked.outputs or None)).demand()
+    scene = checked.found
+    if not isinstance(scene, Scene) or scene.nodes is not checked.payload:
+        files = {stored_name(upload): upload for upload in checked.inputs}
+        scene = Scene(checked.payload, files, checked.outputs or None)
+    return _Estimate(checked, scene).demand()
 
 
 class _Estimate:

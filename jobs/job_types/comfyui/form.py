@@ -14,7 +14,7 @@ from typing import Any
 
 from jobs.job_types.base import Problem, Refusal
 from jobs.job_types.comfyui import graph
-from jobs.job_types.comfyui.scene import as_number
+from jobs.job_types.comfyui.traits import as_number
 
 KINDS = ("text", "integer", "number", "choice", "boolean", "image", "seed")
 MAX_FIELDS = 60

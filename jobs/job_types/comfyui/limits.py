@@ -6,7 +6,8 @@ from typing import Any
 
 from jobs.job_types.base import Problem, Surroundings
 from jobs.job_types.comfyui import definitions, graph, sampling
-from jobs.job_types.comfyui.scene import Image, Latent, Scene
+from jobs.job_types.comfyui.scene import Scene
+from jobs.job_types.comfyui.traits import Image, Latent
 
 # Inputs that say how much work there is. Linked ones must lead to a constant, or nobody could price them.
 COUNTS = frozenset(

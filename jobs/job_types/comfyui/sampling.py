@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass, replace
 
 from jobs.job_types.comfyui import graph, model_classes
-from jobs.job_types.comfyui.scene import MAX_COUNT, Latent, Scene
+from jobs.job_types.comfyui.scene import Scene
+from jobs.job_types.comfyui.traits import MAX_COUNT, Latent
 
 SAMPLERS = frozenset({"KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced"})
 CONTROLNET_SHARE = 0.35  # of a pass, per ControlNet over all steps

@@ -5,7 +5,8 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from jobs.job_types.comfyui.scene import Image, Scene
+from jobs.job_types.comfyui.scene import Scene
+from jobs.job_types.comfyui.traits import Image
 
 MEGAPIXEL = 1024 * 1024
 TEXT_SECONDS = 0.15
