@@ -65,6 +65,14 @@ def visible_template(user: User, template_id: int) -> Template:
     return row
 
 
+def earlier_takes(user: User, template: Template, limit: int = 6) -> list[Job]:
+    """One's own jobs of this template, of any version; newest first."""
+    mine = Job.objects.filter(
+        student=user, template__workshop=template.workshop_id, template__slug=template.slug
+    )
+    return list(mine.order_by("-created_at", "-number")[:limit])
+
+
 def successor(user: User, template_id: int) -> Template | None:
     """The version offered now in place of one that was withdrawn; None where there is none to see."""
     old = (

@@ -4,6 +4,7 @@ A draft is `{"sent": {field: text}, "changes": [{node, input, value}], "title": 
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -62,6 +63,13 @@ def keep(request: HttpRequest, template: Template, draft: Draft) -> None:
     drafts.pop(key, None)
     drafts[key] = kept
     request.session[SESSION_KEY] = dict(list(drafts.items())[-MAX_DRAFTS:])
+
+
+def of_values(template: Template, values: Mapping[str, Any], title: str) -> Draft:
+    """A draft that says again what an earlier take was made of."""
+    known = {**defaults(template), **{name: text(value) for name, value in values.items()}}
+    names = [one for one in forms.fields(template.form) if one.kind != "boolean" or known.get(one.name)]
+    return Draft({one.name: known.get(one.name, "") for one in names}, [], title[:200])
 
 
 def forget(request: HttpRequest, template: Template) -> None:

@@ -14,12 +14,13 @@ from django.db import connection
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
+from accounts.models import Workshop
 from jobs.models import Job
 from marketplace.market import importing
 from marketplace.market.models import Quote
 from tests.factories.jobs import a_student, a_workshop
-from tests.factories.templates import a_comfyui_agent
-from tests.factories.workflows import MODEL
+from tests.factories.templates import a_comfyui_agent, a_template
+from tests.factories.workflows import MODEL, a_sketch
 from tests.jobs.job_types.comfyui.ui_files import Ui
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -56,6 +57,18 @@ def a_class_with_starters() -> str:
     student.set_password(PASSWORD)
     student.save()
     return student.username
+
+
+def a_template_of_a_missing_model() -> int:
+    prompt = {
+        "name": "prompt",
+        "node": "6",
+        "input": "text",
+        "kind": "text",
+        "default": "",
+        "label": "Prompt",
+    }
+    return a_template(Workshop.objects.get(), a_sketch(model=GONE), form=[prompt]).pk
 
 
 def subgraph_file(folder: Path) -> Path:
@@ -164,6 +177,28 @@ def test_a_template_works_without_scripts(live_server: LiveServer, browser: Brow
         page.locator("#run").click()
         page.wait_for_url("**/jobs/*")
     assert aside(held_credits, name) == [many]
+
+
+def test_a_templates_missing_model_is_swapped_where_it_is_told(
+    live_server: LiveServer, context: BrowserContext
+) -> None:
+    name = aside(a_class_with_starters)
+    number = aside(a_template_of_a_missing_model)
+    page = context.new_page()
+    sign_in(page, live_server.url, name)
+    page.goto(f"{live_server.url}/templates/{number}")
+    expect(page.locator("#quote")).to_contain_text(f"{GONE} has about")
+    page.get_by_label(f"Use instead of {GONE}").select_option(MODEL)
+    page.get_by_role("button", name="Use these and price again").click()
+    expect(page.locator("#run")).to_be_visible()
+    expect(page.get_by_role("list", name="Changes to the workflow")).to_contain_text(MODEL)
+    page.get_by_text("What it pays for").click()
+    page.evaluate(
+        "() => { window.swapped = new Promise((done) => addEventListener('htmx:afterSettle', done)); }"
+    )
+    page.get_by_label("Prompt").fill("a red door")
+    page.evaluate("() => window.swapped.then(() => true)")
+    expect(page.locator("#lines")).to_have_attribute("open", "")
 
 
 def test_pages_of_templates_scroll_no_way_but_down(live_server: LiveServer, context: BrowserContext) -> None:

@@ -40,7 +40,7 @@ def template(request: SignedInRequest, template_id: int) -> HttpResponse:
         return newer
     found = find(request, template_id)
     if request.method == "POST":
-        drafts.keep(request, found, drafts.posted(request, found))
+        drafts.keep(request, found, _taken(request, found) or drafts.posted(request, found))
         return redirect(f"{reverse('web:template', args=[found.pk])}#price-h")
     return page(request, found, drafts.read(request, found))
 
@@ -118,6 +118,14 @@ def find(request: SignedInRequest, template_id: int) -> Template:
         raise Http404 from None
 
 
+def _taken(request: SignedInRequest, found: Template) -> Draft | None:
+    """The draft of an earlier take, if the pressed button asks for one."""
+    asked = request.POST.get("take", "")
+    takes = queries.earlier_takes(request.user, found)
+    job = next((take for take in takes if str(take.pk) == asked), None)
+    return drafts.of_values(found, job.form_values, job.title) if job is not None else None
+
+
 def _newer(request: SignedInRequest, template_id: int) -> HttpResponse | None:
     """To the version that took this one's place, with what was typed; None where it is still offered."""
     newer = queries.successor(request.user, template_id)
@@ -160,6 +168,7 @@ def page(
         "more_open": any(one.problem for one in fields[template_page.FIELDS_SHOWN :]),
         "price": price_region(request, found, draft, told),
         "key": uuid.uuid4(),
+        "takes": queries.earlier_takes(request.user, found),
         "simulated": quote_page.only_simulated(found.workshop),
         "max_upload_bytes": settings.MAX_UPLOAD_BYTES,
         "size_bytes": sum(one.get("size_bytes") or 0 for one in found.model_files),

@@ -196,6 +196,21 @@ def test_a_new_version_takes_over_what_was_typed_and_is_priced_anew(page: Client
     assert not Job.objects.exists()
 
 
+def test_an_earlier_take_is_started_from_again(page: Client, workshop: Workshop, template: Template) -> None:
+    page.post(f"/templates/{template.pk}/run", sent(steps=31, seed="77", prompt="a blue door"))
+    job = Job.objects.get()
+    page.post(f"/templates/{template.pk}/defaults")
+    assert f'name="take" value="{job.pk}"' in page.get(f"/templates/{template.pk}").content.decode()
+    page.post(f"/templates/{template.pk}", {**sent(steps=20), "take": str(job.pk)})
+    text = page.get(f"/templates/{template.pk}").content.decode()
+    assert 'type="number" value="31"' in text
+    assert ">a blue door</textarea>" in text
+    assert 'value="77"' in text
+    other = Client()
+    other.force_login(a_student(workshop))
+    assert str(job.pk) not in other.get(f"/templates/{template.pk}").content.decode()
+
+
 def test_a_licence_the_workshop_does_not_allow_is_told_in_place_of_a_price(
     page: Client, workshop: Workshop
 ) -> None:

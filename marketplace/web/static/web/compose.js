@@ -46,8 +46,20 @@ for (const picker of document.querySelectorAll("[data-picks]")) {
   });
 }
 
-// What the fetched price found wrong is marked at its field too.
+// Choosing a model in a missing one's place is no change of the form yet: its button makes it one.
+for (const form of document.querySelectorAll("#compose")) {
+  form.addEventListener("input", (event) => {
+    if (event.target.name?.startsWith("swap:")) event.stopPropagation();
+  }, { capture: true });
+}
+
+// What was unfolded stays so; what the fetched price found wrong is marked at its field too.
+let unfolded = [];
+document.addEventListener("htmx:beforeSwap", () => {
+  unfolded = [...document.querySelectorAll("details[open][id]")].map((details) => details.id);
+});
 document.addEventListener("htmx:afterSwap", () => {
+  for (const id of unfolded) document.getElementById(id)?.setAttribute("open", "");
   for (const input of document.querySelectorAll("[data-field][aria-invalid]")) input.removeAttribute("aria-invalid");
   for (const problem of document.querySelectorAll("[data-mends]")) {
     document.getElementById(problem.dataset.mends)?.setAttribute("aria-invalid", "true");
