@@ -26,6 +26,8 @@ UNKNOWN_BAND = 1.2  # added in full where all work is guessed
 SPARE_BYTES = 1.4e9  # what ComfyUI keeps beside the model
 DECODE_BYTES_PER_PIXEL = 2178 * 2
 LORA_BYTES, VAE_BYTES, OTHER_BYTES = 0.4e9, 0.3e9, 1.0e9
+MAX_DECODE_BYTES = 16e9  # where it doesn't fit, ComfyUI decodes tile by tile
+HELPER_BYTES = 3e9  # a network that doesn't sample, loaded as samplers are
 TEXT_MODEL_BYTES = 8e9  # one that writes text, size unknown
 
 _MAIN_LOADERS = frozenset(
@@ -54,7 +56,8 @@ class _Estimate:
         self.samplings = sampling.samplings(scene)
         self.main = sampling.largest(self.samplings)
         self.by_node = {one.node: one for one in self.samplings}
-        self.vae_mflop = (self.main.model_class if self.main else CLASSES["sd15"]).vae_mflop
+        kinds = [one.model_class for one in self.samplings] or [CLASSES["sd15"]]
+        self.vae_mflop = max(kind.vae_mflop for kind in kinds)  # which VAE decodes what isn't followed
 
     def demand(self) -> Demand:
         start = DemandLine("Start", "", "", START_SECONDS, "preparing the job")
@@ -187,7 +190,10 @@ class _Estimate:
         main = self.main.model_class if self.main else CLASSES["sd15"]
         if kind in _MAIN_LOADERS:
             model = sampling.model_at(self.scene, (node, 0))
-            told = CLASSES[model.model_class] if model.model_class else main
+            samplers = {one.model.file: one.model_class for one in self.samplings}
+            told = CLASSES.get(model.model_class) or samplers.get(model.file)
+            if told is None:
+                return HELPER_BYTES
             both = 0.0 if kind == "UNETLoader" else told.text_encoder_gb * 1e9 + VAE_BYTES
             return told.weights * model.weight_bytes + both
         if "CLIPLoader" in kind or kind == "LTXAVTextEncoderLoader":
@@ -227,7 +233,7 @@ class _Estimate:
         pixels = image.pixels
         if kind == "VAEDecodeTiled":
             pixels = min(pixels, max(64.0, self.scene.number(node, "tile_size", 512)) ** 2)
-        return pixels * DECODE_BYTES_PER_PIXEL
+        return min(MAX_DECODE_BYTES, pixels * DECODE_BYTES_PER_PIXEL)
 
     # --- words ------------------------------------------------------------------------------
 

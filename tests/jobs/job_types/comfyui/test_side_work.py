@@ -147,3 +147,10 @@ def test_a_clip_cut_into_chunks_is_sampled_chunk_by_chunk() -> None:
     found = demand(graph, uploads={"walk.mp4": long})
     words = next(each.words for each in found.lines if each.node == "sampler")
     assert "× 5 runs (SeedVR2 3B, 640×360, 21 frames)" in words
+
+
+def test_a_huge_picture_is_decoded_in_tiles_where_it_does_not_fit() -> None:
+    large, huge = (demand(text_to_image(empty__width=w, empty__height=w)) for w in (1024, 4096))
+    assert large.vram_bytes < huge.vram_bytes < 40e9
+    tiled = demand(text_to_image(empty__width=1024, empty__height=2048, empty__batch_size=8))
+    assert tiled.vram_bytes > large.vram_bytes
