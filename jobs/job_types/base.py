@@ -116,6 +116,7 @@ class Checked:
     wires: Mapping[str, frozenset[str]] = field(default_factory=dict)  # node id → types linked into it
     unfamiliar: frozenset[str] = frozenset()  # ids of nodes beyond the stock list
     warnings: tuple[Problem, ...] = ()  # worth telling, no reason to refuse
+    found: object = field(default=None, compare=False, repr=False)  # of the payload, for `demand` to reuse
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,11 +53,12 @@ def of(workshop: Workshop, student: User | None = None) -> PriceList:
     """What holds now; without a student, for nobody in particular."""
     with connection.cursor() as cursor:
         cursor.execute(_GROUND, {"workshop": workshop.pk, "student": student.pk if student else None})
-        now, agents, versions, biases = cursor.fetchone()
+        now, agents, versions, biases, by_session = cursor.fetchone()
     gpus, simulated = _serving(agents)
     version, learned = rate_versions.of(versions.get(_name(simulated)))
     bias = Bias(*biases.get(_name(simulated), ())).factor
-    return PriceList(now, version, base_price(workshop, now), learned, gpus, bias)
+    base_milli = base_price(workshop, now) if by_session else workshop.milli_per_gpu_second
+    return PriceList(now, version, base_milli, learned, gpus, bias)
 
 
 def base_price(workshop: Workshop, now: datetime | None = None) -> int:
@@ -78,7 +79,9 @@ SELECT market_now(),
   (SELECT coalesce(json_object_agg(simulated, json_build_array(id, number)), '{}')
    FROM market_rateversion WHERE status = 'active'),
   (SELECT coalesce(json_object_agg(simulated, json_build_array(total, weight)), '{}')
-   FROM market_studentbias WHERE student_id = %(student)s)
+   FROM market_studentbias WHERE student_id = %(student)s),
+  EXISTS (SELECT FROM accounts_classsession
+          WHERE workshop_id = %(workshop)s AND base_milli_per_gpu_second IS NOT NULL)
 """
 
 

@@ -105,8 +105,7 @@ def link(value: object) -> Link | None:
 def links(node: Node) -> Iterator[tuple[str, Link]]:
     """(input name, link) of every linked input of a structured node."""
     for name, value in node["inputs"].items():
-        found = link(value)
-        if found is not None:
+        if isinstance(value, list) and (found := link(value)) is not None:
             yield name, found
 
 
