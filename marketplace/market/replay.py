@@ -5,6 +5,7 @@ jobs take the time they were quoted. What comes later is not known here: `waits`
 """
 
 import heapq
+import math
 from bisect import insort
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,8 @@ HEADS = 8  # of each kind of job looked at by one pick
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU that takes jobs. `free_seconds`: until what it holds has ended, 0 when it is idle."""
+    """One GPU that takes jobs. `free_seconds`: until what it holds has ended: 0 when it is idle, infinity
+    when it is away."""
 
     name: str
     speed: float  # against the reference GPU
@@ -141,7 +143,9 @@ def starts(
     found: dict[Hashable, Start] = {}
     stocks = [Residency(gpu.abilities.vram_total_bytes, _sizes(gpu)) for gpu in gpus]
     # Of several idle GPUs the fastest takes first, as the dispatcher goes through them.
-    free = [(gpu.free_seconds, -gpu.speed, index) for index, gpu in enumerate(gpus)]
+    free = [
+        (gpu.free_seconds, -gpu.speed, index) for index, gpu in enumerate(gpus) if gpu.free_seconds < math.inf
+    ]
     heapq.heapify(free)
     while free and len(found) < most:
         at, order, index = heapq.heappop(free)
