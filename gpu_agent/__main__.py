@@ -22,6 +22,7 @@ from gpu_agent.comfyui.process import ComfyUIProcess
 from gpu_agent.config import BadConfiguration, Config
 from gpu_agent.core import Core, run_in_thread
 from gpu_agent.journal import Journal
+from gpu_agent.models import cli as models
 from gpu_agent.runners.comfyui import ComfyUIRunner
 from gpu_agent.runners.registry import Registry
 from gpu_agent.site import SiteClient, SiteRefused
@@ -35,8 +36,11 @@ logger = structlog.get_logger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    given = sys.argv[1:] if argv is None else argv
+    if given and given[0] == "models":
+        return models.main(given[1:])
     try:
-        config = configuration.load(sys.argv[1:] if argv is None else argv)
+        config = configuration.load(given)
         logs.set_up(config)
         lock = _lock(config.data_dir)
         probe = _nvml(config)

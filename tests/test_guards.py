@@ -10,6 +10,7 @@ READERS = {
     "marketplace/settings.py": r'(?:env(?:\.\w+)?|_whole_number)\(\s*"([A-Z_]+)"',
     "marketplace/quickstart/options.py": r'(?:get\(|_bind\(|_positive\(|_whole_numbers\()\s*"([A-Z_]+)"',
     "gpu_agent/config.py": r'"((?:[A-Z]+_)+[A-Z]+)"',
+    "gpu_agent/models/settings.py": r'"((?:[A-Z]+_)+[A-Z]+)"',
 }
 EXAMPLE = (REPOSITORY / ".env.example").read_text(encoding="utf-8")
 

@@ -20,7 +20,7 @@ class ModelState(StrEnum):
     """What a GPU host says of one file of the manifest."""
 
     PRESENT = "present"  # size and SHA-256 are right
-    UNPROVEN = "unproven"  # there, but the manifest names no SHA-256 to prove it by
+    UNPROVEN = "unproven"  # there and of the right size, but no SHA-256 was compared
     MISSING = "missing"
     PARTIAL = "partial"  # broken off; a pull goes on with it
     TRUNCATED = "truncated"  # under its final name, but too short
