@@ -1,6 +1,7 @@
 """Scripted students: clients of a house's HTTP API that bear with a site that restarts."""
 
 import asyncio
+import re
 import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -11,7 +12,7 @@ from marketplace.quickstart.logins import DEMO_PASSWORD
 
 CLASS = ("student", *(f"student{number}" for number in range(2, 21)))  # of the demo class
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
-TROUBLE = frozenset({429, 500, 502, 503})
+TROUBLE = frozenset({429, 502, 503})
 PATIENCE_SECONDS = 90.0
 RETRY_SECONDS = 0.5
 SD15, SDXL = "v1-5-pruned-emaonly.safetensors", "sd_xl_base_1.0.safetensors"
@@ -27,6 +28,8 @@ class Student:
     def __init__(self, url: str, name: str) -> None:
         self.name = name
         self._http = httpx.AsyncClient(base_url=url, trust_env=False, timeout=30)
+        self._browser = httpx.AsyncClient(base_url=url, trust_env=False, timeout=30)
+        self._signed_in = False
 
     async def __aenter__(self) -> "Student":
         credentials = {"username": self.name, "password": DEMO_PASSWORD}
@@ -36,23 +39,25 @@ class Student:
 
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
+        await self._browser.aclose()
 
     async def ask(
         self, method: str, path: str, *, trouble: frozenset[int] = TROUBLE, **options: Any
     ) -> httpx.Response:
-        """An answer other than trouble. Raises `GaveUp`."""
-        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
-        while True:
-            try:
-                answer = await self._http.request(method, path, **options)
-                if answer.status_code not in trouble:
-                    return answer
-                told = str(answer.status_code)
-            except httpx.TransportError as error:
-                told = type(error).__name__
-            if asyncio.get_running_loop().time() > deadline:
-                raise GaveUp(f"{method} {path}: {told}")
-            await asyncio.sleep(RETRY_SECONDS)
+        """An answer of the API other than trouble. Raises `GaveUp`."""
+        return await _patiently(self._http, method, path, trouble, **options)
+
+    async def page(self, path: str) -> str:
+        """A page as a browser gets it. Raises `GaveUp`."""
+        if not self._signed_in:
+            form = (await _patiently(self._browser, "GET", "/sign-in")).raise_for_status().text
+            token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', form)
+            assert token is not None, form
+            words = {"username": self.name, "password": DEMO_PASSWORD, "csrfmiddlewaretoken": token[1]}
+            answer = await _patiently(self._browser, "POST", "/sign-in", data=words)
+            assert answer.status_code == 302, answer.text
+            self._signed_in = True
+        return (await _patiently(self._browser, "GET", path)).raise_for_status().text
 
     async def quote(self, workflow: dict[str, Any], title: str) -> str:
         """The id of a quote."""
@@ -97,6 +102,23 @@ async def until(question: Callable[[], Coroutine[Any, Any, bool]], what: str, se
     while not await question():
         if asyncio.get_running_loop().time() > deadline:
             raise GaveUp(f"{what} within {seconds:g} s")
+        await asyncio.sleep(RETRY_SECONDS)
+
+
+async def _patiently(
+    http: httpx.AsyncClient, method: str, path: str, trouble: frozenset[int] = TROUBLE, **options: Any
+) -> httpx.Response:
+    deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+    while True:
+        try:
+            answer = await http.request(method, path, **options)
+            if answer.status_code not in trouble:
+                return answer
+            told = str(answer.status_code)
+        except httpx.TransportError as error:
+            told = type(error).__name__
+        if asyncio.get_running_loop().time() > deadline:
+            raise GaveUp(f"{method} {path}: {told}")
         await asyncio.sleep(RETRY_SECONDS)
 
 

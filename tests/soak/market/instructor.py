@@ -20,7 +20,7 @@ from accounts.ledger import audit, posting  # noqa: E402
 from accounts.models import User, Workshop  # noqa: E402
 from jobs.models import ON_AGENT, TERMINAL, Attempt, Job, Status  # noqa: E402
 from marketplace.fleet.models import Agent  # noqa: E402
-from marketplace.market import levers, settlement  # noqa: E402
+from marketplace.market import levers, settlement, switching  # noqa: E402
 from marketplace.quickstart.demo_class import WORKSHOP_SLUG  # noqa: E402
 from marketplace.quickstart.logins import INSTRUCTOR  # noqa: E402
 
@@ -52,7 +52,7 @@ def _agents() -> list[Agent]:
 
 
 def switch(policy: str) -> str:
-    Workshop.objects.filter(slug=WORKSHOP_SLUG).update(policy=policy)
+    switching.switch_policy(_workshop(), policy, _me())
     return policy
 
 

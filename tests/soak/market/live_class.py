@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import random
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -24,6 +25,8 @@ WAITING = frozenset({"queued", "held_back"})
 LADDER = (1, 1, 1, 2, 2, 4)
 MOST_JOBS = 3  # of a student at a time
 LOOK_SECONDS = 1.5
+PAGE_SHARE = 0.2  # of the times somebody looks, also at the page
+NO_REASON = "The line is being looked at."  # what a page says when it knows none
 LAST_JOBS_SECONDS = 300.0
 REBIRTH_SECONDS = 60.0
 # The longest film of the class fits the largest GPU alone.
@@ -44,6 +47,7 @@ class ClassReport:
     acts: Counter[str] = field(default_factory=Counter)
     refusals: list[str] = field(default_factory=list)
     looks: int = 0
+    pages: int = 0
     unexplained: list[str] = field(default_factory=list)  # waits without a position or a reason
     unended: list[str] = field(default_factory=list)
     proof: Words = field(default_factory=dict)
@@ -122,6 +126,8 @@ class _Class:
                 if len(mine) < MOST_JOBS:
                     await self._order(student, chance, mine)
                 await self._look(student, mine)
+                if mine and chance.random() < PAGE_SHARE:
+                    await self._read_page(student, chance.choice(list(mine)))
                 if mine and chance.random() < 0.02:
                     await student.cancel(chance.choice(list(mine)))
                 await self._pause(LOOK_SECONDS * chance.uniform(0.7, 1.3))
@@ -156,6 +162,14 @@ class _Class:
             if job["status"] in ENDED:
                 self._report.ends[job["status"]] += 1
                 del mine[job_id]
+
+    async def _read_page(self, student: Student, job_id: str) -> None:
+        page = await student.page(f"/jobs/{job_id}")
+        self._report.pages += 1
+        state = re.search(r'data-state="(\w+)"', page)
+        placed = "place__n" in page or NO_REASON not in page
+        if state is None or (state[1] in WAITING and not placed):
+            self._report.unexplained.append(f"{student.name}: the page of job {job_id}")
 
     async def _all_ended(self, student: Student, mine: dict[str, str]) -> bool:
         await self._look(student, mine)

@@ -29,7 +29,8 @@ def test_a_lesson_of_switches_pauses_demos_and_kills_ends_with_a_clean_audit(
         report = live_class.hold(house, SECONDS)
     finally:
         house.stop()
-    print(f"\norders {dict(report.orders)}, ends {dict(report.ends)}, {report.looks} looks, {report.proof}")
+    print(f"\norders {dict(report.orders)}, ends {dict(report.ends)}, {report.looks} looks")
+    print(f"{report.pages} pages, {report.proof}")
     print(f"acts {dict(report.acts)}; refused: {sorted(set(report.refusals))[:20]}")
     assert report.proof["findings"] == []
     assert (report.proof["open"], report.unended) == (0, [])
