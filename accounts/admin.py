@@ -127,18 +127,23 @@ class WorkshopAdmin(WorkshopScoped):
 
 @admin.register(ClassSession)
 class ClassSessionAdmin(WorkshopScoped):
-    """Openings of a workshop: their clock gives the hourly allowance."""
+    """Openings of a workshop: their clock gives the hourly allowance. Its state is turned on the class page,
+    where what follows from it is done."""
 
     list_display = ["workshop", "title", "opens_at", "closes_at", "state"]
     list_filter = [("workshop", TaughtWorkshops), "state"]
     list_select_related = ["workshop"]
     date_hierarchy = "opens_at"
+    readonly_fields = ["state"]
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_view_permission(request)
 
     def save_model(self, request: HttpRequest, obj: ClassSession, form: Any, change: bool) -> None:
-        super().save_model(request, obj, form, change)
+        if change:
+            obj.save(update_fields=form.changed_data)  # the clock may have moved on since the form was shown
+        else:
+            obj.save()
         audit.record(
             "session.change" if change else "session.make",
             f"session:{obj.pk}",

@@ -65,11 +65,10 @@ def due_state(session: ClassSession, now: datetime) -> State:
 def current(workshop_id: int, now: datetime | None = None) -> ClassSession | None:
     """The session that counts now: one that is open, else closing, else the next to come, else the last one;
     None when the workshop has none. Its `state` is the one due, whether the loop wrote it yet or not."""
-    moment = now or clock.now()
     mine = ClassSession.objects.filter(workshop_id=workshop_id).select_related("workshop")
-    sessions = list(mine.order_by("opens_at"))
+    sessions = list(mine.annotate(asked_at=clock.MarketNow()).order_by("opens_at"))
     for session in sessions:
-        session.state = due_state(session, moment)
+        session.state = due_state(session, now or session.asked_at)
     for states in (OPEN_STATES, (State.CLOSING,), (State.REHEARSAL,)):
         found = next((session for session in sessions if session.state in states), None)
         if found is not None:

@@ -1,7 +1,8 @@
 """The browsers' socket: subscribe to topics, get what was missed, then what happens.
 
 Client: {"type": "subscribe", "topic", "last_seq"?}, {"type": "unsubscribe", "topic"}.
-Server: `subscribed` with the topic's last seq, `event`, `progress`, `balance`, `workshop`, `refused`.
+Server: `subscribed` with the topic's last seq, `event`, `progress`, `balance`, `workshop`, `notice`,
+`refused`.
 
 The group is joined first and the rows are read afterwards, so nothing falls between; what then arrives again
 is dropped by its seq. A client that reads slowly gets the latest frame of each topic only, and is cut off
@@ -114,6 +115,10 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
     async def live_workshop(self, message: Words) -> None:
         if message["topic"] in self.seqs:
             self._put({"type": "workshop", "topic": message["topic"]})
+
+    async def live_notice(self, message: Words) -> None:
+        if message["topic"] in self.seqs:
+            self._put({"type": "notice", "topic": message["topic"]})
 
     async def _join(self, user: User, topic: str, last_seq: int | None) -> None:
         if len(self.seqs) >= MAX_TOPICS or not await _may_listen(user.pk, topic):

@@ -63,6 +63,12 @@ def workshop_changed(workshop_id: int) -> None:
     _send_after_commit([(topics.group_of(topic), {"type": "live.workshop", "topic": topic})])
 
 
+def class_notice(workshop_id: int) -> None:
+    """What stands on top of every page of this workshop changed: a pause, the class's clock."""
+    topic = topics.workshop_topic(workshop_id)
+    _send_after_commit([(topics.group_of(topic), {"type": "live.notice", "topic": topic})])
+
+
 def agent_command(agent_id: str, command: Command) -> None:
     """Tell an agent at once what its next heartbeat will tell it again."""
     message = {"type": "agent.command", "command": command.to_dict()}

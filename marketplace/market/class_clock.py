@@ -66,17 +66,28 @@ def refusal(workshop: Workshop, student: User) -> str:
     return _refusal(sessions.current(workshop.pk), student)
 
 
+def banner(session: ClassSession | None) -> str:
+    """What the clock has to say to everyone in the class, in a sentence; "" while it is just open."""
+    if session is None or session.state == State.OPEN:
+        return ""
+    closes = clock_time(session.closes_at, session.workshop)
+    told: dict[str, str] = {
+        State.REHEARSAL: _("The class opens at %(opens)s. Until then prices can be looked at."),
+        State.BREAK: _("Break: the line keeps running."),
+        State.LAST_CALL: _("Last call: jobs are taken while they can start by %(closes)s."),
+        State.CLOSING: _("The class is closing: running jobs may finish, nothing new is taken."),
+        State.CLOSED: _("The class is over. Your workflows stay here for the next one."),
+    }
+    opens = clock_time(session.opens_at, session.workshop)
+    return told[session.state] % {"opens": opens, "closes": closes}
+
+
 def _refusal(session: ClassSession | None, student: User) -> str:
     if session is None or session.state in OPEN_STATES:
         return ""
-    if session.state == State.CLOSING:
-        return _("The class is closing: running jobs may finish, nothing new is taken.")
-    if access.is_staff_of(student, session.workshop_id):
+    if session.state != State.CLOSING and access.is_staff_of(student, session.workshop_id):
         return ""  # rehearsing, or preparing the next class
-    if session.state == State.REHEARSAL:
-        opens = clock_time(session.opens_at, session.workshop)
-        return _("The class opens at %(time)s. Until then prices can be looked at.") % {"time": opens}
-    return _("The class is over. Your workflows stay here for the next one.")
+    return banner(session)
 
 
 def clock_time(at: datetime, workshop: Workshop) -> str:

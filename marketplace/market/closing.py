@@ -36,7 +36,7 @@ def set_end(actor: User, session_id: int, closes_at: datetime, *, reason: str = 
     """Staff let the class end at another time. Raises sessions.ClockRefused, sessions.NotStaff."""
     with transaction.atomic():
         session = sessions.set_end(session_id, closes_at, actor=actor, reason=reason)
-        publish.workshop_changed(session.workshop_id)
+        _tell(session)
     return session
 
 
@@ -89,4 +89,9 @@ def _moved(session: ClassSession) -> None:
     log.info("class.clock", session=session.pk, workshop=session.workshop_id, state=str(session.state))
     if session.state == State.OPEN and session.base_milli_per_gpu_second is None:
         class_clock.fix_base_price(session)
+    _tell(session)
+
+
+def _tell(session: ClassSession) -> None:
     publish.workshop_changed(session.workshop_id)
+    publish.class_notice(session.workshop_id)

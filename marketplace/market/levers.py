@@ -57,6 +57,7 @@ def pause_workshop(actor: User, workshop: Workshop, reason: str) -> None:
         row.save(update_fields=["paused_reason"])
         action = "lever.pause" if told else "lever.resume"
         _record(action, f"workshop:{row.pk}", actor, row, told, before=before)
+        publish.class_notice(row.pk)
         wake("resumed")
     workshop.paused_reason = told
 

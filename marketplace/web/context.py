@@ -8,10 +8,11 @@ from django.db.models import F
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
-from accounts import access
+from accounts import access, sessions
 from accounts.ledger import balances, posting
 from accounts.models import User, Workshop
 from marketplace.live import topics
+from marketplace.market import class_clock
 
 CHOSEN = "workshop"  # session key: slug of the workshop the person looks at
 
@@ -25,6 +26,7 @@ def site(request: HttpRequest) -> dict[str, Any]:
         "live_topic": SimpleLazyObject(lambda: _live_topic(request)),
         "teaches": SimpleLazyObject(lambda: teaches(request)),
         "looks_after": SimpleLazyObject(lambda: looks_after(request)),
+        "class_words": SimpleLazyObject(lambda: class_words(request)),
     }
 
 
@@ -59,6 +61,12 @@ def teaches(request: HttpRequest) -> bool:
 def looks_after(request: HttpRequest) -> bool:
     """Whether the person is staff of the current workshop."""
     return _role_within(request, access.STAFF_ROLES)
+
+
+def class_words(request: HttpRequest) -> str:
+    """What the class's clock has to say on top of every page; "" for nothing."""
+    workshop = workshop_of(request)
+    return "" if workshop is None else class_clock.banner(sessions.current(workshop.pk))
 
 
 def _role_within(request: HttpRequest, roles: Container[str]) -> bool:

@@ -49,6 +49,7 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/cancel", jobs.cancel, name="cancel"),
     path("jobs/<uuid:job_id>/again", quotes.rerun, name="rerun"),
     path("jobs/<uuid:job_id>/workflow.json", jobs.workflow, name="workflow"),
+    path("notices/_fragment", market.notices_fragment, name="notices_fragment"),
     path("market", market.market, name="market"),
     path("market/_fragment", market.fragment, name="market_fragment"),
     path("class", class_page.class_page, name="class_page"),

@@ -53,6 +53,14 @@ def fragment(request: SignedInRequest) -> HttpResponse:
     return _live(request, _mine(request)).response(request)
 
 
+@require_GET
+@signed_in
+def notices_fragment(request: SignedInRequest) -> HttpResponse:
+    """What stands on top of every page: a pause, and what the clock has to say."""
+    _mine(request)
+    return Region(request, "web/_notices.html", {}).response(request)
+
+
 def gpu_rows(gpus: list[Gpu]) -> list[dict[str, Any]]:
     """GPUs with their badges."""
     return [{"gpu": gpu, "badge": GPU_BADGES[gpu.state]} for gpu in gpus]

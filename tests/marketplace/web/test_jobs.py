@@ -237,7 +237,7 @@ def test_the_list_pages_by_number(page: Client, student: User, workshop: Worksho
 def test_a_job_page_asks_few_questions(
     page: Client, job: Job, agent: Agent, django_assert_max_num_queries: Callable
 ) -> None:
-    with django_assert_max_num_queries(18):
+    with django_assert_max_num_queries(19):
         page.get(f"/jobs/{job.pk}")
     taken(agent).succeed()
     with django_assert_max_num_queries(12):

@@ -203,3 +203,31 @@ def test_who_made_room_for_a_demo_reads_for_whom_on_the_jobs_page(
     text = page.get(f"/jobs/{job.pk}").content.decode()
     assert f"A class demo of {teacher.name} needed {agent.name}." in text
     assert "Requeued" in text
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("break", "Break: the line keeps running."),
+        ("last_call", "Last call: jobs are taken while they can start by"),
+        ("closing", "The class is closing: running jobs may finish, nothing new is taken."),
+        ("closed", "The class is over."),
+    ],
+)
+def test_every_page_says_how_the_class_stands(
+    page: Client, workshop: Workshop, agent: Agent, state: str, words: str
+) -> None:
+    people.session(workshop)
+    assert 'class="banner"' not in page.get("/studio").content.decode()
+    ClassSession.objects.update(state=state)
+    fragment = page.get("/notices/_fragment").content.decode()
+    assert words in fragment
+    for address in ("/studio", "/jobs", "/statement", "/market"):
+        assert fragment in page.get(address).content.decode()
+
+
+def test_a_pause_is_on_every_page_at_once(page: Client, workshop: Workshop, agent: Agent) -> None:
+    levers.pause_workshop(a_member(workshop, "instructor"), workshop, "critique")
+    fragment = page.get("/notices/_fragment").content.decode()
+    assert "Paused: critique." in fragment
+    assert fragment in page.get("/studio").content.decode()

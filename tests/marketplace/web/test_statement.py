@@ -94,7 +94,7 @@ def test_a_statement_asks_few_questions(
 ) -> None:
     for _ in range(10):
         a_job(student, workshop)
-    with django_assert_max_num_queries(9):
+    with django_assert_max_num_queries(10):
         page.get("/statement")
 
 

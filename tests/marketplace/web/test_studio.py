@@ -169,7 +169,7 @@ def test_many_jobs_cost_no_more_queries_than_one(
         a_job(student, workshop)
     taken(agent).succeed()
     assert Job.objects.count() == 8
-    with django_assert_max_num_queries(14):
+    with django_assert_max_num_queries(15):
         page.get("/studio")
     with django_assert_max_num_queries(12):
         page.get("/jobs")

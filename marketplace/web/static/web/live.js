@@ -66,7 +66,7 @@ function hear(message) {
     if (message.topic.startsWith("job:")) seqs.set(message.topic, Math.max(seqs.get(message.topic) ?? 0, message.seq));
     return refreshFor(message.topic, "event");
   }
-  if (message.type === "balance" || message.type === "workshop") return refreshFor(message.topic, message.type);
+  if (["balance", "workshop", "notice"].includes(message.type)) return refreshFor(message.topic, message.type);
   // What a topic of many jobs said before we listened has no number to compare: ask once.
   if (message.type === "subscribed" && (!message.topic.startsWith("job:") || message.seq !== seqs.get(message.topic))) {
     refreshFor(message.topic, null);
