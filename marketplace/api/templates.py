@@ -86,11 +86,11 @@ class TemplatesView(APIView):
         asked.is_valid(raise_exception=True)
         user = cast(User, request.user)
         workshop = workshop_asked_for(user, asked.validated_data.get("workshop"))
-        found = [self._words(row, user) for row in queries.templates_for(user, workshop)]
+        found = [self._words(row) for row in queries.templates_for(user, workshop)]
         return Response(TemplateListSerializer({"templates": found}).data)
 
-    def _words(self, row: Template, user: User) -> dict[str, Any]:
-        from_milli = publishing.price_from_milli(row, user)
+    def _words(self, row: Template) -> dict[str, Any]:
+        from_milli = publishing.price_from_milli(row)
         return {
             "id": row.pk,
             "slug": row.slug,
@@ -123,5 +123,5 @@ class TemplateView(TemplatesView):
         }
         form = [{**blank, "label": one["name"], **one} for one in row.form]
         refusal = templates.licence_refusal(row, row.workshop)
-        words = {**self._words(row, user), "form": form, "refusal": refusal}
+        words = {**self._words(row), "form": form, "refusal": refusal}
         return Response(TemplateDetailSerializer(words).data)

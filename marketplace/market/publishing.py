@@ -19,6 +19,7 @@ from marketplace.market import price_list, quoting, template_quotes
 
 WARN_HOURS = 2  # of allowance
 PRICE_LIFETIME_SECONDS = 120
+NO_PRICE_LIFETIME_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,29 +57,38 @@ def publish(template: Template, by: User | None, *, seen: Outlook | None = None)
     return templates.publish(template, by, after=after)
 
 
-def price_from_milli(template: Template, viewer: User) -> int | None:
-    """About what it costs at its defaults, for a card; None where nobody can say. Kept for two minutes."""
+def price_from_milli(template: Template) -> int | None:
+    """About what it costs at its defaults, for a card: for nobody in particular, so that all may share it for
+    two minutes. None where nobody can say now."""
     key = f"template-price:{template.pk}:{template.workshop.milli_per_gpu_second}"
     missing = object()
     found: Any = cache.get(key, missing)
     if found is missing:
-        found = outlook(template, viewer).price_milli
-        cache.set(key, found, PRICE_LIFETIME_SECONDS if found is not None else 5)
+        try:
+            found, _ceiling_milli = _with_assumed_pictures(template)
+        except (Refusal, quoting.NoAgentYet):
+            found = None
+        cache.set(key, found, PRICE_LIFETIME_SECONDS if found is not None else NO_PRICE_LIFETIME_SECONDS)
     price: int | None = found
     return price
 
 
 def _at_defaults(template: Template, viewer: User) -> tuple[int, int]:
     """(price, ceiling) in milli-credits at its defaults."""
-    pictures = [one.name for one in forms.fields(template.form) if one.kind == "image" and not one.default]
-    if not pictures:
-        quote = template_quotes.prepare(viewer, template, {})
-        return quote.quote_milli, quote.ceiling_milli
-    # Nobody chose a picture yet, and quotes know only those of whoever asks: one of 1024×1024 is assumed.
-    quoting.must_be_open(viewer, template.workshop)
+    if any(one.kind == "image" for one in forms.fields(template.form)):
+        quoting.must_be_open(viewer, template.workshop)
+        return _with_assumed_pictures(template)
+    quote = template_quotes.prepare(viewer, template, {})
+    return quote.quote_milli, quote.ceiling_milli
+
+
+def _with_assumed_pictures(template: Template) -> tuple[int, int]:
+    """The same before anybody chose a picture: quotes know only those of whoever asks, so pictures of
+    1024×1024 stand in. Raises Refusal, NoAgentYet."""
     kind, around = registry.get(template.job_type), fleet.surroundings(template.workshop)
     if not around.node_definitions:
         raise quoting.NoAgentYet("No GPU has been connected yet, so nothing can be priced.")
+    pictures = [one.name for one in forms.fields(template.form) if one.kind == "image"]
     payload = kind.fill(template.payload, template.form, dict.fromkeys(pictures, "picture.png"))
     demand = kind.demand(kind.check(payload, replace(around, uploads=AssumedUploads())))
     prices = price_list.of(template.workshop)

@@ -149,7 +149,7 @@ def cards(viewer: User, workshop: Workshop | None) -> list[Card]:
     return [
         Card(
             row,
-            publishing.price_from_milli(row, viewer),
+            publishing.price_from_milli(row),
             sum(one.get("size_bytes") or 0 for one in row.model_files),
             tuple(dict.fromkeys(one["licence"] for one in row.model_files if one.get("licence"))),
         )

@@ -51,4 +51,7 @@ def test_a_template_that_cannot_be_priced_says_why(workshop: Workshop, teacher: 
 
 
 def test_before_anybody_chose_a_picture_one_is_assumed(workshop: Workshop, teacher: User) -> None:
-    assert (publishing.price_from_milli(a_template(workshop, a_picture_graph()), teacher) or 0) > 0
+    template = a_template(workshop, a_picture_graph())
+    price_milli = publishing.price_from_milli(template)
+    assert price_milli == publishing.outlook(template, teacher).price_milli
+    assert (price_milli or 0) > 0
