@@ -48,6 +48,12 @@ def ltxv_image_to_video(run: NodeRun, inputs: Inputs) -> tuple[Any, ...]:
     return inputs["positive"], inputs["negative"], replace(latent, images=inputs["image"])
 
 
+@handles("LTXVImgToVideoInplace")
+def ltxv_image_in_place(run: NodeRun, inputs: Inputs) -> tuple[Any, ...]:
+    latent: Latent = inputs["latent"]
+    return (latent if inputs.get("bypass") else replace(latent, images=inputs["image"]),)
+
+
 @handles("LTXVEmptyLatentAudio")
 def empty_latent_audio(run: NodeRun, inputs: Inputs) -> tuple[Any, ...]:
     seconds = int(inputs["frames_number"]) / max(1, int(inputs["frame_rate"]))

@@ -205,7 +205,8 @@ class _Converter:
     def _said(self, value: Any, spec: Spec, node_id: str) -> Any:
         if not spec.options.get("dynamicPrompts"):
             return value
-        return widgets.plain_text(value, f"{self._salt}:{node_id}:{spec.name}")
+        chosen = isinstance(value, str) and "{" in value  # the salt, costly to make, is for choices alone
+        return widgets.plain_text(value, f"{self._salt}:{node_id}:{spec.name}" if chosen else "")
 
     @cached_property
     def _salt(self) -> str:

@@ -16,9 +16,10 @@ OPENRAIL_PLUS = "CreativeML OpenRAIL++-M"
 FLUX_DEV = "FLUX.1 [dev] non-commercial licence"
 FLUX2 = "FLUX non-commercial licence"
 LTX2 = "LTX-2 community licence (commercial use below a yearly revenue)"
+LTXV = "LTX-Video open weights licence"
 GEMMA = "Gemma terms of use"
 STABILITY = "Stability AI community licence (commercial use below a yearly revenue)"
-_RESTRICTED = frozenset({FLUX_DEV, FLUX2, LTX2, STABILITY})
+_RESTRICTED = frozenset({FLUX_DEV, FLUX2, LTX2, LTXV, STABILITY})
 _FOLDER_ALIASES = {"unet": "diffusion_models", "clip": "text_encoders"}
 
 
@@ -59,7 +60,7 @@ _PUBLISHED: tuple[tuple[str, str, str, int, str], ...] = (
     ("checkpoints", "Lightricks/LTX-2", "ltx-2-19b-distilled-fp8.safetensors", 27_100_000_000, LTX2),
     ("checkpoints", "Lightricks/LTX-2", "ltx-2-19b-dev.safetensors", 43_300_000_000, LTX2),
     ("checkpoints", "Lightricks/LTX-2", "ltx-2-19b-distilled.safetensors", 43_300_000_000, LTX2),
-    ("checkpoints", "Lightricks/LTX-Video", "ltx-video-2b-v0.9.safetensors", 9_370_000_000, LTX2),
+    ("checkpoints", "Lightricks/LTX-Video", "ltx-video-2b-v0.9.safetensors", 9_370_000_000, LTXV),
     ("diffusion_models", "Comfy-Org/flux1-schnell", "flux1-schnell.safetensors", 23_782_506_688, APACHE),
     ("diffusion_models", "black-forest-labs/FLUX.1-dev", "flux1-dev.safetensors", 23_802_932_552, FLUX_DEV),
     ("diffusion_models", "black-forest-labs/FLUX.1-Fill-dev", "flux1-fill-dev.safetensors",

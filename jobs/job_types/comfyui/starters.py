@@ -21,6 +21,7 @@ _ORDER = (
     "sdxl-inpaint",
     "upscale",
     "ltx2-text-to-video",
+    "ltx2-image-to-video",
     "wan22-text-to-video",
     "wan22-image-to-video",
 )

@@ -53,7 +53,7 @@ def test_there_are_starters_for_every_kind_of_work() -> None:
     kinds = {starter.category for starter in STARTERS}
     assert kinds >= {"Text to image", "Image to image", "Inpaint", "Upscale", "Text to video"}
     assert "Image to video" in kinds
-    assert len({starter.slug for starter in STARTERS}) == len(STARTERS) == 10
+    assert len({starter.slug for starter in STARTERS}) == len(STARTERS) == 11
 
 
 def test_a_file_is_known_by_its_name_whatever_subfolder_the_host_keeps_it_in() -> None:
