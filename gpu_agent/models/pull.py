@@ -140,7 +140,7 @@ class Puller:
             here = part.stat().st_size if part.is_file() else 0
             needed += max(0, (file.size_bytes or 0) - here)
         free = shutil.disk_usage(self._settings.models_dir).free - self._settings.disk_floor_bytes
-        if needed > free:
+        if wanted and needed > free:
             missing, room = f"{needed / 1e9:.1f} GB", f"{max(free, 0) / 1e9:.1f} GB"
             raise NoRoom(
                 f"{missing} are missing and {room} are free above the floor of DISK_FLOOR_MB; nothing was "

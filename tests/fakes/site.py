@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from gpu_agent.protocol.manifest import Manifest, ManifestFile, ManifestProgress
 from gpu_agent.protocol.messages import (
     DELIVERY_FUNCTION,
     PROTOCOL_VERSION,
@@ -71,6 +72,8 @@ class FakeSite:
         self.uploads: dict[str, bytes] = {}
         self.specs: dict[int, JobSpec] = {}
         self.superseded: set[int] = set()
+        self.manifest: tuple[ManifestFile, ...] = ()
+        self.model_progress: list[ManifestProgress] = []
         self.commands: list[Command] = []  # repeated with every heartbeat answer
         self.known_definitions: set[str] = set()
         self.missing_once: set[str] = set()  # artifacts forgotten once, when a finish names them
@@ -120,6 +123,8 @@ class FakeSite:
                 Route("/agent/v1/attempts/{attempt:int}/spec", self._spec),
                 Route("/agent/v1/attempts/{attempt:int}/artifacts/{sha256}", self._artifact, methods=["PUT"]),
                 Route("/agent/v1/uploads/{sha256}", self._upload),
+                Route("/agent/v1/manifest", self._manifest),
+                Route("/agent/v1/manifest/progress", self._model_progress, methods=["POST"]),
                 WebSocketRoute("/ws/agent", self._socket),
             ]
         )
@@ -218,6 +223,17 @@ class FakeSite:
             return refusal
         content = self.uploads.get(request.path_params["sha256"])
         return Response(content) if content is not None else _refused(404, "not_found")
+
+    async def _manifest(self, request: Request) -> Response:
+        if refusal := self._refusal(request):
+            return refusal
+        return JSONResponse(Manifest(PROTOCOL_VERSION, self.manifest).to_dict())
+
+    async def _model_progress(self, request: Request) -> Response:
+        if refusal := self._refusal(request):
+            return refusal
+        self.model_progress.append(ManifestProgress.from_json(await request.body()))
+        return JSONResponse({})
 
     async def _socket(self, socket: WebSocket) -> None:
         if self.away or socket.headers.get("authorization") != f"Bearer {TOKEN}":

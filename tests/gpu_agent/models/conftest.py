@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +61,16 @@ class Host:
         return self.steps[-1]
 
 
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
+@pytest.fixture(scope="session")
+def http() -> Iterator[httpx.Client]:
+    """One for all tests: reading the certificates takes longer than most of them."""
     with sources.client() as http:
-        yield Host(tmp_path.resolve(), http)
+        yield http
+
+
+@pytest.fixture
+def host(tmp_path: Path, http: httpx.Client) -> Host:
+    return Host(tmp_path.resolve(), http)
 
 
 @pytest.fixture
@@ -77,6 +83,3 @@ def server() -> Iterator[FileServer]:
 def other() -> Iterator[FileServer]:
     with serving(files={f"/loras/{NAME}": BODY}) as server:
         yield server
-
-
-Pull = Callable[..., ModelProgress]

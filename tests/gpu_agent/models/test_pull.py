@@ -213,6 +213,16 @@ def test_nothing_is_fetched_when_the_disk_has_no_room(host: Host, server: FileSe
     assert server.asked == []
 
 
+def test_below_the_floor_nothing_is_fetched_and_nothing_wanted_is_no_fault(
+    host: Host, server: FileServer
+) -> None:
+    floor = {"DISK_FLOOR_MB": str(shutil.disk_usage(host.models).free // 1024**2 + 50_000)}
+    with pytest.raises(NoRoom):
+        host.pull(from_server(server, size_bytes=None), **floor)
+    host.put(host.models)
+    assert host.pull(from_server(server), **floor).state == ModelState.PRESENT
+
+
 def test_a_hostile_name_is_told_and_the_rest_is_fetched(host: Host, server: FileServer) -> None:
     evil = ManifestFile("loras", "../../evil.pt", (f"{server.url}/loras/{NAME}",))
     host.pull(evil, from_server(server))
