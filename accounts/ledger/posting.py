@@ -20,7 +20,8 @@ from django.db.models import Sum
 from psycopg.errors import UniqueViolation
 
 from accounts import clock
-from accounts.ledger import allowance, lots, statements
+from accounts.clock import MarketNow
+from accounts.ledger import allowance, balances, lots, statements
 from accounts.ledger.books import Book, NoSuchAccount
 from accounts.ledger.credits import InvalidAmount, check_amount, format_credits
 from accounts.ledger.keys import key_for
@@ -123,6 +124,16 @@ def member_account(user: User, workshop: Workshop) -> int:
     if made or account.due_at <= clock.now():
         allowance.settle(account.pk)
     return account.pk
+
+
+def member_balance(user: User, workshop: Workshop) -> balances.Balance:
+    """What the user has in the workshop, the account opened if need be and settled up to now."""
+    found = LedgerAccount.objects.filter(
+        kind=LedgerAccount.Kind.MEMBER, workshop=workshop, user=user, due_at__gt=MarketNow()
+    )
+    row = found.values_list("available", "held").first()
+    # Mostly nothing is due, and one question tells both.
+    return balances.balance(member_account(user, workshop)) if row is None else balances.Balance(*row)
 
 
 def pool_account(workshop: Workshop, name: str = "") -> int:

@@ -39,7 +39,7 @@ def balance_in(user: User, workshop: Workshop) -> Balance:
     account_id = balances.find_account(user.pk, workshop.pk)
     if account_id is None and access.role_in(user, workshop.pk) is None:
         return Balance(0, 0)
-    return balances.balance(posting.member_account(user, workshop))
+    return posting.member_balance(user, workshop)
 
 
 def workshop_words(user: User, workshop: Workshop) -> Words:
@@ -67,9 +67,9 @@ def upload_words(upload: Upload, workflow: Words | None) -> Words:
 
 
 def quote_words(user: User, quote: Quote) -> Words:
-    low_s, high_s = eta.before_click(quote)
-    account_id = posting.member_account(user, quote.workshop)  # who has a quote there is a member
-    after_milli = balances.balance(account_id).available_milli - quote.ceiling_milli
+    starts = eta.before_click(quote)
+    now = posting.member_balance(user, quote.workshop)  # who has a quote there is a member
+    after_milli = now.available_milli - quote.ceiling_milli
     return {
         "id": quote.pk,
         "title": quote.title,
@@ -83,7 +83,7 @@ def quote_words(user: User, quote: Quote) -> Words:
         "seconds_p50": quote.seconds_p50,
         "seconds_p90": quote.seconds_p90,
         "loading_seconds": quote.loading_seconds,
-        "starts_in": {"low_s": low_s, "high_s": high_s},
+        "starts_in": {"low_s": starts[0], "high_s": starts[1]} if starts else None,
         "balance_after_milli": after_milli,
         "balance_after": credits_text(after_milli),
         "expires_at": quote.expires_at,
