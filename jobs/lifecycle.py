@@ -145,23 +145,20 @@ def assign(
     agent_name: str,
     token: int,
     simulated: bool,
-    only_if: LiteralString = "",
-    along: LiteralString = "",
-    parameters: Mapping[str, Any] | None = None,
+    function: LiteralString = "jobs_assign",
+    more: Sequence[Any] = (),
 ) -> Begun | None:
     """Begin an attempt of the first choice that still waits and that nobody else is taking; its first
     delivery is counted as sent now. One statement; None when no choice was left.
 
-    `along`: a CTE of the room above that is written with it and may read `attempt` (id, job_id); `only_if`: a
-    condition of its; both use named `parameters` (`agent_id` and `token` are there already).
+    `function`: one of the room above that calls jobs_assign and writes more with it, given `more` arguments.
     """
     query = sql.SQL(_ASSIGN).format(
-        only_if=sql.SQL("AND ({})").format(sql.SQL(only_if)) if only_if else sql.SQL(""),
-        along=sql.SQL(", {}").format(sql.SQL(along)) if along else sql.SQL(""),
+        function=sql.Identifier(function),
+        more=sql.Composed([part for one in more for part in (sql.SQL(", "), sql.Literal(one))]),
     )
     told = {"agent": agent_name, "status": str(Status.ASSIGNED)}
     values = {
-        **(parameters or {}),
         "ids": [choice.job_id for choice in choices],
         "multipliers": [choice.multiplier for choice in choices],
         "reasons": [choice.reason[:LONGEST_REASON] for choice in choices],
@@ -390,33 +387,11 @@ def count_redeliveries(attempt_ids: Iterable[int]) -> None:
 
 # --- the statements -------------------------------------------------------------------------------
 
-# Locks the first choice that is free: ORDER BY is done before rows are locked, one after another.
+# The statements themselves are in the function `jobs_assign` (migration 0004), so that they are planned once.
 _ASSIGN: LiteralString = """
-WITH choice AS (
-  SELECT * FROM unnest(%(ids)s::uuid[], %(multipliers)s::float8[], %(reasons)s::text[])
-  WITH ORDINALITY AS c (id, multiplier, reason, place)
-), chosen AS (
-  SELECT j.id, c.multiplier, c.reason FROM jobs_job j JOIN choice c ON c.id = j.id
-  WHERE j.id = ANY(%(ids)s::uuid[]) AND j.status = ANY(%(sources)s) {only_if}
-  ORDER BY c.place LIMIT 1 FOR NO KEY UPDATE OF j SKIP LOCKED
-), moved AS (
-  UPDATE jobs_job j SET status = 'assigned', event_seq = j.event_seq + 1, attempt_count = j.attempt_count + 1,
-    agent_name = %(agent_name)s, wait_reason = '', clearing_multiplier = c.multiplier,
-    clearing_reason = c.reason
-  FROM chosen c WHERE j.id = c.id
-  RETURNING j.id, j.student_id, j.workshop_id, j.event_seq, j.attempt_count
-), told AS (
-  INSERT INTO jobs_jobevent (job_id, seq, kind, data, at)
-  SELECT id, event_seq, 'assigned', %(data)s::jsonb, market_now() FROM moved
-), attempt AS (
-  INSERT INTO jobs_attempt (job_id, number, agent_id, agent_name, token, prompt_id, phase, outcome, cause,
-    message, report_seq, deliveries, delivered_at, executing_ms, loading_ms, charged_ms, simulated)
-  SELECT id, attempt_count, %(agent_id)s, %(agent_name)s, %(token)s, gen_random_uuid(), '', '', '', '', 0, 1,
-    market_now(), 0, 0, 0, %(simulated)s FROM moved
-  RETURNING id, job_id
-) {along}
-SELECT m.id, m.student_id, m.workshop_id, m.event_seq, m.attempt_count, a.id
-FROM moved m JOIN attempt a ON a.job_id = m.id
+SELECT job_id, student_id, workshop_id, seq, attempt_count, attempt_id FROM {function}(
+  %(ids)s::uuid[], %(multipliers)s::float8[], %(reasons)s::text[], %(sources)s::text[], %(agent_id)s,
+  %(agent_name)s, %(token)s, %(simulated)s, %(data)s::jsonb{more})
 """
 
 

@@ -227,18 +227,6 @@ ORDER BY array_position(%s::uuid[], id) LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
 """
 
 
-_LEASE = """
-lease AS (
-  INSERT INTO market_lease (attempt_id, agent_id, token, expires_at, command, command_reason)
-  SELECT id, %(agent_id)s, %(token)s, market_now() + %(lease)s, '', '' FROM attempt
-)"""
-
-# Counted again under the lock that `picks.look` took: its own statement may have begun before it had it.
-_SAME_IN_HAND = """
-(SELECT count(*) FROM market_lease WHERE agent_id = %(agent_id)s AND ended_at IS NULL) = %(in_hand)s
-"""
-
-
 def _begin(choices: Sequence[Choice], place: Standing, token: int | None) -> tuple[Moved, int, int] | None:
     """Begin an attempt of the first choice that nobody else is taking, with its lease: (step, attempt's id,
     token)."""
@@ -249,9 +237,8 @@ def _begin(choices: Sequence[Choice], place: Standing, token: int | None) -> tup
         agent_name=place.agent.name,
         token=token,
         simulated=place.agent.simulated,
-        only_if=_SAME_IN_HAND,
-        along=_LEASE,
-        parameters={"lease": LEASE, "in_hand": len(place.in_hand)},
+        function="market_assign",  # with the lease
+        more=[LEASE],
     )
     return None if begun is None else (begun.moved, begun.attempt_id, token)
 

@@ -11,6 +11,7 @@ from django.db import connection
 
 from gpu_agent.protocol.messages import HEARTBEAT_SECONDS
 from jobs.lifecycle import Choice
+from marketplace.fleet import registry as fleet
 from marketplace.market import clearing, matching
 from marketplace.market.matching import Abilities, Candidate, InHand
 
@@ -69,6 +70,23 @@ WHERE a.state = 'ready' AND a.comfyui_ready AND NOT a.drain_requested AND a.paus
 ORDER BY a.speed_factor DESC, a.name
 """
 
+_STANDINGS = """
+SELECT json_build_array(a.id, a.name, a.workshop_id, a.simulated, a.speed_factor, a.resident_models,
+                        d.vram_total_bytes, d.vram_free_bytes, i.job_types, i.any_model,
+                        i.node_definitions_id, i.published_at),
+  (SELECT json_agg(json_build_array(
+     j.status, t.acknowledged_at IS NOT NULL,
+     t.remaining_ms - 1000 * extract(epoch FROM market_now() - t.seen_at), j.gpu_seconds, j.loading_seconds,
+     1000 * extract(epoch FROM market_now() - coalesce(t.execution_started_at, market_now()))) ORDER BY t.id)
+   FROM market_lease l JOIN jobs_attempt t ON t.id = l.attempt_id JOIN jobs_job j ON j.id = t.job_id
+   WHERE l.agent_id = a.id AND l.ended_at IS NULL)
+FROM fleet_agent a
+JOIN fleet_device d ON d.agent_id = a.id JOIN fleet_inventory i ON i.agent_id = a.id
+WHERE a.state = 'ready' AND a.comfyui_ready AND NOT a.drain_requested AND a.pause_reason = '' AND NOT d.lost
+  AND a.last_seen_at > market_now() - %s * interval '1 second'
+ORDER BY a.speed_factor DESC, a.name
+"""
+
 _HANDS = """
 SELECT l.agent_id, j.status, t.acknowledged_at IS NOT NULL,
        t.remaining_ms - 1000 * extract(epoch FROM market_now() - t.seen_at),
@@ -80,14 +98,11 @@ JOIN fleet_agent a ON a.id = l.agent_id
 WHERE l.agent_id = ANY(%s) AND l.ended_at IS NULL
 """
 
-# Which jobs an agent may take at all; `p` is its row of `place`. As one CASE, since the planner would take so
-# many conditions for so rare that it sorted the whole line instead of reading its head from the index.
+# Which jobs an agent may take at all, as in `market_look`; `p` is its row of `place`.
 _OPEN = """
-      AND CASE WHEN j.vram_bytes <= p.total AND p.job_types ? j.job_type AND j.pinned_agent_id IN ('', p.id)
-        AND coalesce((j.refused_agents ->> p.id)::bigint + %(margin)s, 0) <= p.free
-        AND (j.template_id IS NULL
-             OR j.template_id NOT IN (SELECT id FROM jobs_template WHERE paused_reason <> ''))
-      THEN true ELSE false END
+  AND j.vram_bytes <= p.total AND p.job_types ? j.job_type AND j.pinned_agent_id IN ('', p.id)
+  AND coalesce((j.refused_agents ->> p.id)::bigint + %(margin)s, 0) <= p.free
+  AND (j.template_id IS NULL OR j.template_id NOT IN (SELECT id FROM jobs_template WHERE paused_reason <> ''))
 """
 
 _PLACE = """
@@ -96,65 +111,21 @@ place AS MATERIALIZED (
          d.vram_total_bytes AS total, d.vram_free_bytes AS free, i.job_types, i.any_model,
          i.node_definitions_id, i.published_at
   FROM fleet_agent a JOIN fleet_device d ON d.agent_id = a.id JOIN fleet_inventory i ON i.agent_id = a.id
-  WHERE a.id = %(agent)s AND (SELECT leads AND alone FROM guard)
+  WHERE a.id = %(agent)s
 ), workshops AS MATERIALIZED (
   SELECT w.id, w.policy FROM accounts_workshop w, place p
   WHERE w.paused_reason = '' AND (p.workshop_id IS NULL OR w.id = p.workshop_id)
 )"""
 
-_LOOK = f"""
-WITH guard AS MATERIALIZED (
-  SELECT %(epoch)s::bigint IS NULL OR EXISTS (
-           SELECT FROM market_leadership WHERE epoch = %(epoch)s AND expires_at > market_now()) AS leads,
-         pg_try_advisory_xact_lock(hashtextextended('assign:' || %(agent)s, 0)) AS alone
-), {_PLACE}, hand AS MATERIALIZED (
-  SELECT j.status, t.acknowledged_at IS NOT NULL AS taken,
-         t.remaining_ms - 1000 * extract(epoch FROM market_now() - t.seen_at) AS told,
-         j.gpu_seconds, j.loading_seconds,
-         1000 * extract(epoch FROM market_now() - coalesce(t.execution_started_at, market_now())) AS since
-  FROM market_lease l JOIN jobs_attempt t ON t.id = l.attempt_id JOIN jobs_job j ON j.id = t.job_id
-  WHERE l.agent_id = %(agent)s AND l.ended_at IS NULL
-), heads AS (
-  SELECT h.*, w.policy FROM place p CROSS JOIN workshops w
-  CROSS JOIN unnest(%(sizes)s::smallint[], %(below)s::bigint[]) AS c (vram_class, below)
-  CROSS JOIN LATERAL (
-    SELECT j.id, j.student_id, j.workshop_id, j.model_key, j.queue_class, j.queue_key_ms, j.bid, j.unpaid
-    FROM jobs_job j
-    WHERE j.status = 'queued' AND j.workshop_id = w.id AND j.vram_class = c.vram_class {_OPEN}
-    ORDER BY j.queue_class, j.queue_key_ms, j.id LIMIT %(heads)s) h
-  WHERE c.below < p.total AND (SELECT count(*) FROM hand) < 2
-  UNION
-  SELECT h.*, w.policy FROM place p CROSS JOIN workshops w
-  CROSS JOIN LATERAL jsonb_array_elements_text(p.resident_models) AS m (model_key)
-  CROSS JOIN LATERAL (
-    SELECT j.id, j.student_id, j.workshop_id, j.model_key, j.queue_class, j.queue_key_ms, j.bid, j.unpaid
-    FROM jobs_job j
-    WHERE j.status = 'queued' AND j.workshop_id = w.id AND j.model_key = m.model_key AND j.model_key <> ''
-      {_OPEN}
-    ORDER BY j.queue_class, j.queue_key_ms, j.id LIMIT %(heads)s) h
-  WHERE (SELECT count(*) FROM hand) < 2
-), best AS MATERIALIZED (
-  SELECT h.* FROM heads h CROSS JOIN place p
-  ORDER BY h.queue_class, h.queue_key_ms - CASE
-    WHEN h.model_key <> '' AND p.resident_models ? h.model_key THEN %(affinity)s ELSE 0 END, h.id
-  LIMIT %(best)s
-)
-SELECT g.leads, g.alone, (SELECT timeline FROM fleet_installation),
-       (SELECT json_build_array(id, name, workshop_id, simulated, speed_factor, resident_models, total, free,
-                                job_types, any_model, node_definitions_id, published_at) FROM place),
-       (SELECT json_agg(json_build_array(status, taken, told, gpu_seconds, loading_seconds, since))
-        FROM hand),
-       (SELECT json_agg(json_build_array(b.id, b.student_id, b.model_key, b.queue_class, b.queue_key_ms,
-                                         coalesce(q.model_files, '[]'), coalesce(q.node_types, '[]'),
-                                         b.workshop_id, b.bid, b.unpaid, b.policy))
-        FROM best b
-        LEFT JOIN market_order o ON o.job_id = b.id LEFT JOIN market_quote q ON q.id = o.quote_id),
-       CASE WHEN EXISTS (SELECT FROM best) THEN nextval('market_lease_token') END
-FROM guard g
+# The function is in migration 0006, so that its statements are planned once.
+_LOOK = """
+SELECT leads, alone, timeline, place, hands, heads, token FROM market_look(
+  %(agent)s, %(epoch)s, %(sizes)s::smallint[], %(below)s::bigint[], %(margin)s, %(affinity)s, %(heads)s,
+  %(best)s)
 """
 
 _HELD_BACK = f"""
-WITH guard AS (SELECT true AS leads, true AS alone), {_PLACE}
+WITH {_PLACE}
 SELECT j.id, j.student_id, j.model_key, j.queue_class, j.queue_key_ms,
        coalesce(q.model_files, '[]'), coalesce(q.node_types, '[]'), j.workshop_id, j.bid, j.unpaid
 FROM place p CROSS JOIN jobs_job j JOIN workshops w ON w.id = j.workshop_id
@@ -188,7 +159,7 @@ def standing(agent_id: str) -> Standing | None:
     """The agent with what it holds and can run; None when it has no device or never told what it can."""
     with connection.cursor() as cursor:
         cursor.execute(
-            f"WITH guard AS (SELECT true AS leads, true AS alone), {_PLACE}"
+            f"WITH {_PLACE}"
             " SELECT json_build_array(id, name, workshop_id, simulated, speed_factor, resident_models, total,"
             " free, job_types, any_model, node_definitions_id, published_at) FROM place",
             {"agent": agent_id},
@@ -197,6 +168,13 @@ def standing(agent_id: str) -> Standing | None:
         cursor.execute(_HANDS, [[agent_id]])
         hands = [hand[1:-1] for hand in cursor.fetchall()]
     return None if row is None else _standing(row[0], hands)
+
+
+def standings() -> list[Standing]:
+    """All agents that may get work, fastest first, with what each holds and can run, in one query."""
+    with connection.cursor() as cursor:
+        cursor.execute(_STANDINGS, [SILENT_SECONDS])
+        return [_standing(_parsed(place), _parsed(hands) or []) for place, hands in cursor.fetchall()]
 
 
 def look(agent_id: str, epoch: int | None, depth: int = 1) -> Look:
@@ -215,7 +193,7 @@ def look(agent_id: str, epoch: int | None, depth: int = 1) -> Look:
         tuple(Candidate(*row[:-1]) for row in rows),
         tuple(row[-1] for row in rows),
         token,
-        timeline,
+        fleet.timeline() if timeline is None else timeline,
     )
 
 
@@ -278,6 +256,10 @@ def _standing(place: Sequence[Any], hands: Sequence[Sequence[Any]]) -> Standing:
         job_types=tuple(job_types),
         in_hand=tuple(_in_hand(hand, agent.speed_factor) for hand in hands),
     )
+
+
+def _parsed(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value
 
 
 def _in_hand(hand: Sequence[Any], speed_factor: float) -> InHand:
