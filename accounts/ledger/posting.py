@@ -117,8 +117,9 @@ class CapExceeded(Exception):
 
 def member_account(user: User, workshop: Workshop) -> int:
     """Id of the user's account in the workshop, opened if need be and settled up to now."""
+    new: dict[str, Any] = {"due_at": clock.now}  # asked only if there is none
     account, made = LedgerAccount.objects.get_or_create(
-        kind=LedgerAccount.Kind.MEMBER, workshop=workshop, user=user, defaults={"due_at": clock.now}
+        kind=LedgerAccount.Kind.MEMBER, workshop=workshop, user=user, defaults=new
     )
     # Opened before now by whoever came first: only what is due needs the lock.
     if made or account.due_at <= clock.now():

@@ -25,7 +25,7 @@ def of(
     template: Template | None,
 ) -> list[dict[str, Any]]:
     """`Quote.hints`, the largest saving first: [{words, saved_milli, changes: [{node, input, value}]}]."""
-    found = []
+    found: list[dict[str, Any]] = []
     for variant in kind.cheaper(checked, around):
         if workshop.commercial_licences_only and _barred(kind, checked, variant):
             continue
