@@ -145,8 +145,8 @@ def view(user: User, workshop: Workshop) -> Market:
     return Market(
         policy=workshop.policy,
         policy_label=workshop.get_policy_display(),
-        rule=policy.rule,
-        bids_count=workshop.policy == Workshop.Policy.MARKET,
+        rule=_(policy.rule),
+        bids_count=policy.uses_bids,
         bids_frozen=workshop.bids_frozen,
         paused_reason=workshop.paused_reason,
         alias=names.get(user.pk, ""),
@@ -322,4 +322,5 @@ _NOTICES = {
     "session.closed": gettext_lazy("Class closed"),
     "session.end_moved": gettext_lazy("End of class moved"),
     "session.base_price": gettext_lazy("Base price set"),
+    "policy.switch": gettext_lazy("The way of queueing changed"),
 }

@@ -20,7 +20,7 @@ from accounts.models import AuditRow, ClassSession, Workshop
 from jobs.models import ON_AGENT, Job, Status, Template
 from marketplace.fleet import registry as fleet
 from marketplace.fleet.models import Agent
-from marketplace.market import closing, levers, market_view, orders
+from marketplace.market import closing, levers, market_view, orders, switching
 from marketplace.market.market_view import Gpu
 from marketplace.market.models import Quote
 from marketplace.web.context import workshop_of
@@ -31,6 +31,7 @@ from marketplace.web.words import BADGES
 
 LINE_SHOWN = 100
 DEMOS_SHOWN = 5
+OFFERED = (Workshop.Policy.FAIR_SHARE, Workshop.Policy.MARKET)
 AUDIT_SHOWN = 10
 TEMPLATES_SHOWN = 50
 
@@ -63,7 +64,7 @@ def pull(request: SignedInRequest) -> HttpResponse:
         if act is None:
             raise levers.LeverRefused(_("Press the button of a lever."))
         messages.info(request, act(request, workshop, subject))
-    except (levers.LeverRefused, levers.NotStaff, sessions.ClockRefused) as refused:
+    except (levers.LeverRefused, levers.NotStaff, sessions.ClockRefused, switching.NoSuchPolicy) as refused:
         messages.error(request, str(refused))
     except orders.InsufficientCredits as short:
         told = _("The purse is %(missing)s credits short. Move credits to it first.")
@@ -139,6 +140,13 @@ def _freeze(request: SignedInRequest, workshop: Workshop, subject: list[str]) ->
     return _("Bids are frozen.") if frozen else _("Bids can be changed again.")
 
 
+def _policy(request: SignedInRequest, workshop: Workshop, subject: list[str]) -> str:
+    told = request.POST.get("phi", "").strip()
+    phi = float(told) if told else None
+    switching.switch_policy(workshop, subject[0], request.user, phi)
+    return _("Jobs queue by: %(mode)s.") % {"mode": workshop.get_policy_display()}
+
+
 def _pause_agent(request: SignedInRequest, workshop: Workshop, subject: list[str]) -> str:
     agent = _agent(workshop, subject[0])
     on = subject[1] == "on"
@@ -200,6 +208,7 @@ _LEVERS: dict[str, _Act] = {
     "pause": _pause,
     "resume": _resume,
     "bids": _freeze,
+    "policy": _policy,
     "agent": _pause_agent,
     "drain": _drain,
     "template": _pause_template,
@@ -233,6 +242,9 @@ def _live(request: SignedInRequest, workshop: Workshop) -> Region:
     context: dict[str, Any] = {
         "market": market,
         "session": session,
+        "offered": [mode for mode in Workshop.Policy if mode in OFFERED],
+        "advanced": [mode for mode in Workshop.Policy if mode not in OFFERED],
+        "phi": f"{workshop.fairness_phi:g}",
         "steps": [{"to": to, "badge": CLOCK_BADGES[to]} for to in steps],
         "line": [(place, job) for place, job in enumerate(line[:LINE_SHOWN], start=1)],
         "held_back": list(held_back[:LINE_SHOWN]),
@@ -266,7 +278,7 @@ def _templates(workshop: Workshop) -> list[Template]:
 def _audit(workshop: Workshop) -> list[AuditRow]:
     """What was done with clock, levers and GPUs, newest first."""
     kinds = Q()
-    for kind in ("lever.", "session.", "agent."):
+    for kind in ("lever.", "session.", "agent.", "policy."):
         kinds |= Q(action__startswith=kind)
     return list(AuditRow.objects.filter(kinds, workshop=workshop).select_related("actor")[:AUDIT_SHOWN])
 

@@ -102,6 +102,18 @@ def test_pausing_freezing_and_draining_have_buttons_there_and_back(
     assert AuditRow.objects.filter(workshop=workshop, reason="because").count() == 6
 
 
+def test_the_way_of_queueing_and_its_fairness_are_chosen(
+    board: Client, workshop: Workshop, agent: Agent
+) -> None:
+    assert "Jobs queue by: Market." in pull(board, "policy:market", phi="3")
+    found = Workshop.objects.get(pk=workshop.pk)
+    assert (found.policy, found.fairness_phi) == ("market", 3.0)
+    pull(board, "policy:fifo")
+    assert Workshop.objects.get(pk=workshop.pk).fairness_phi == 3.0
+    pull(board, "policy:fair_share", phi="999")
+    assert Workshop.objects.get(pk=workshop.pk).policy == "fifo"
+
+
 def test_a_template_is_paused_and_goes_on(board: Client, workshop: Workshop, agent: Agent) -> None:
     template = Template.objects.create(
         workshop=workshop, slug="portrait", name="Portrait", payload={}, published_at=market_clock.now()
