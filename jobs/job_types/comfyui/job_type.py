@@ -7,6 +7,7 @@ from typing import Any
 from jobs.job_types.base import Checked, Demand, Place, Problem, Refusal, Surroundings, Variant
 from jobs.job_types.comfyui import check, convert, demand, graph, hints, known_models, pictures, proposal
 from jobs.job_types.comfyui import form as fields
+from jobs.job_types.comfyui.scene import Scene
 
 REQUIREMENT_PARTS = ("folder", "name", "size_bytes", "licence", "commercial")
 
@@ -50,7 +51,10 @@ class ComfyUI:
         return hints.cheaper(checked, around)
 
     def changed(self, checked: Checked, variant: Variant) -> Checked:
-        return replace(checked, payload=hints.changed(checked.payload, variant.changes))
+        payload, known = hints.changed(checked.payload, variant.changes), checked.found
+        # Only values change, and what they feed stays as it is.
+        found = Scene(payload, known.files, checked.outputs, like=known) if isinstance(known, Scene) else None
+        return replace(checked, payload=payload, found=found)
 
     def requirements(self, checked: Checked) -> list[dict[str, Any]]:
         told = known_models.rows(checked.model_files)

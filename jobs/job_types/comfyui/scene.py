@@ -30,16 +30,26 @@ class Scene:
     """Answers about one structured graph. `files`: file name in the graph → upload. Never raises."""
 
     def __init__(
-        self, nodes: graph.Graph, files: Mapping[str, UploadedFile], outputs: Collection[str] | None = None
+        self,
+        nodes: graph.Graph,
+        files: Mapping[str, UploadedFile],
+        outputs: Collection[str] | None = None,
+        *,
+        like: "Scene | None" = None,
     ) -> None:
+        """`like`: of a graph with the same links, which need not be followed again."""
         self.nodes = nodes
         self.files = files
-        self.wires = {node_id: dict(graph.links(node)) for node_id, node in nodes.items()}  # input → link
         self._memo: dict[tuple[str, str, int], Any] = {}
         self._through: dict[graph.Link, graph.Link | None] = {}
-        self.order, around = graph.topological(nodes)
-        # Whether an answer may have to reach so far back that it must be asked for sources first.
-        self.long = bool(around) or self._longest_chain() > _DEEP
+        if like is not None:
+            self.wires, self.order, self.long = like.wires, like.order, like.long
+        else:
+            # Input → link
+            self.wires = {node_id: dict(graph.links(node)) for node_id, node in nodes.items()}
+            self.order, around = graph.topological(nodes)
+            # Whether an answer may have to reach so far back that it must be asked for sources first.
+            self.long = bool(around) or self._longest_chain() > _DEEP
         if self.long:
             for link in self.sources_first():
                 self.items(link[0])
