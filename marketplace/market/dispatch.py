@@ -26,6 +26,7 @@ from gpu_agent.protocol.messages import (
     JobSpec,
     NodeWork,
 )
+from gpu_agent.protocol.phases import Phase
 from jobs import lifecycle
 from jobs.job_types import registry as job_types
 from jobs.lifecycle import Choice, Fence, Moved
@@ -151,7 +152,8 @@ def renew(agent: Agent, heartbeat: Heartbeat) -> HeartbeatAnswer:
             superseded.append(beat.attempt)
             continue
         _keep_beat(beat)
-    if len(heartbeat.attempts) < 2 and heartbeat.comfyui_ready:
+    on_gpu = [beat for beat in heartbeat.attempts if beat.phase is not Phase.STORING]
+    if len(on_gpu) < 2 and heartbeat.comfyui_ready:
         wake("agent")
     return HeartbeatAnswer(
         timeline=fleet.timeline(),
