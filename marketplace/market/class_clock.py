@@ -46,16 +46,19 @@ class BasePrice:
 # --- admission -----------------------------------------------------------------------------------
 
 
-def must_admit(workshop: Workshop, quote: Quote, bid: int = 1) -> None:
-    """Raises NotAdmitted unless the clock lets the quote's owner order it now with this bid."""
+def must_admit(
+    workshop: Workshop, quote: Quote, bid: int = 1, *, unpaid: bool = False, demo: bool = False
+) -> None:
+    """Raises NotAdmitted unless the clock lets the quote's owner order it now with this bid. A demo stands
+    before the line, so no wait of it is foreseen."""
     session = sessions.current(workshop.pk)
     refused = _refusal(session, quote.student)
     if refused:
         raise NotAdmitted(refused)
-    if session is None or session.state not in OPEN_STATES:
+    if session is None or session.state not in OPEN_STATES or demo:
         return
     left_seconds = (session.closes_at - clock.now()).total_seconds()
-    start_seconds = eta.p50_start_seconds(quote, bid)
+    start_seconds = eta.p50_start_seconds(quote, bid, unpaid=unpaid)
     if start_seconds is not None and start_seconds > left_seconds:
         told = _("It would likely start after the class closes at %(time)s. A shorter line may admit it.")
         raise NotAdmitted(told % {"time": clock_time(session.closes_at, workshop)})

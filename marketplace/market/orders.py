@@ -185,7 +185,7 @@ def _place(student: User, quote_id: uuid.UUID | str, order_key: uuid.UUID, wish:
     if wish.demo and not access.is_staff_of(student, row.workshop_id):
         raise NotAllowed("Only staff run demos.")
     bidding.check(row.workshop, wish.bid, paid=not (wish.demo or wish.unpaid))
-    class_clock.must_admit(row.workshop, row, wish.bid)
+    class_clock.must_admit(row.workshop, row, wish.bid, unpaid=wish.unpaid, demo=wish.demo)
     now = clock.now()
     if row.expires_at <= now:
         raise QuoteExpired(row)

@@ -7,11 +7,12 @@ import pytest
 from accounts import clock as market_clock
 from accounts import sessions
 from accounts.ledger import audit as ledger_audit
+from accounts.ledger import posting
 from accounts.models import AuditRow, ClassSession, User, Workshop
 from gpu_agent.protocol.phases import Outcome
 from jobs.models import Job, JobEvent, Status
 from marketplace.fleet.models import Agent
-from marketplace.market import class_clock, closing, orders, settlement
+from marketplace.market import class_clock, closing, levers, orders, settlement
 from marketplace.market.models import Lease
 from tests.factories import people
 from tests.factories.clock import advance
@@ -94,7 +95,10 @@ def test_no_job_is_taken_that_would_start_after_the_close(
     Agent.objects.update(last_seen_at=market_clock.now())
     with pytest.raises(class_clock.NotAdmitted, match="start after the class closes"):
         a_job(student, place)
-    closing.set_end(teacher_of(place), session.pk, market_clock.now() + timedelta(hours=1))
+    people.give(posting.purse_account(place), 50_000)
+    teacher = teacher_of(place)
+    assert levers.demo_now(teacher, a_quote(teacher, place).pk).status == Status.QUEUED
+    closing.set_end(teacher, session.pk, market_clock.now() + timedelta(hours=1))
     assert a_job(student, place).status == Status.QUEUED
 
 
