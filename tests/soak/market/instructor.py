@@ -4,6 +4,7 @@ Runs as a process of its own with the environment of the house's market loop, an
 pages do. `python -m tests.soak.market.instructor`
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -20,7 +21,7 @@ from accounts.ledger import audit, posting  # noqa: E402
 from accounts.models import User, Workshop  # noqa: E402
 from jobs.models import ON_AGENT, TERMINAL, Attempt, Job, Status  # noqa: E402
 from marketplace.fleet.models import Agent  # noqa: E402
-from marketplace.market import levers, settlement, switching  # noqa: E402
+from marketplace.market import bidding, levers, settlement, switching  # noqa: E402
 from marketplace.quickstart.demo_class import WORKSHOP_SLUG  # noqa: E402
 from marketplace.quickstart.logins import INSTRUCTOR  # noqa: E402
 
@@ -98,6 +99,17 @@ def stop() -> int | None:
     return job.number
 
 
+def rebid(multiple: int) -> int | None:
+    """The owner of the last paid job in line changes its bid; its number, None when no such job waits."""
+    waiting = Job.objects.filter(status=Status.QUEUED, unpaid=False, demo=False).exclude(bid=multiple)
+    job = waiting.select_related("student").order_by("-queue_key_ms").first()
+    if job is None:
+        return None
+    with contextlib.suppress(bidding.BidTooLate):  # it was assigned meanwhile
+        bidding.rebid(job, job.student, multiple)
+    return job.number
+
+
 def proof() -> Words:
     """What the audit finds, and how the jobs stand."""
     statuses: dict[str, int] = {}
@@ -113,7 +125,7 @@ def proof() -> Words:
 
 
 ACTS: dict[str, Callable[..., Any]] = {
-    act.__name__: act for act in (switch, pause, freeze, drain, fund, demo, front, stop, proof)
+    act.__name__: act for act in (switch, pause, freeze, drain, fund, demo, front, stop, rebid, proof)
 }
 
 if __name__ == "__main__":

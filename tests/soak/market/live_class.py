@@ -200,6 +200,8 @@ class _Class:
         plan: list[tuple[float, str, Act]] = [
             (0.00, "fund", lambda: do("fund")),
             (0.05, "switch", lambda: do("switch", policy="market")),
+            (0.07, "rebid", lambda: do("rebid", multiple=4)),
+            (0.08, "rebid", lambda: do("rebid", multiple=1)),
             (0.10, "freeze", lambda: do("freeze", frozen=True)),
             (0.13, "thaw", lambda: do("freeze", frozen=False)),
             (0.15, "kill market", lambda: self._kill("run_market", 0)),
@@ -222,6 +224,7 @@ class _Class:
             (0.90, "resume", lambda: do("pause", reason="")),
             (0.93, "demo", self._show),
             (0.96, "switch", lambda: do("switch", policy="market")),
+            (0.98, "rebid", lambda: do("rebid", multiple=2)),
         ]
         return plan
 
