@@ -39,6 +39,8 @@ def output_value(scene: Asking, node: str, slot: int) -> Scalar | None:
         return math.ceil(seconds * scene.number(node, "frame_rate", 25)) + 1 if slot == 0 else seconds
     if kind == "MiniMaxMusic3TextEncode" and slot == 1:
         return scene.value(node, "max_duration")
+    if kind == "SeedVR2TemporalChunk" and slot == 1:
+        return scene.value(node, "temporal_overlap")
     if kind == "GetVideoComponents" and slot == 2:
         return ASSUMED_FRAMES_PER_SECOND
     if kind.startswith("String") or kind == "JsonExtractString":

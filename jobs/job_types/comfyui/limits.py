@@ -12,10 +12,13 @@ from jobs.job_types.comfyui.traits import Image, Latent
 # Inputs that say how much work there is. Linked ones must lead to a constant, or nobody could price them.
 COUNTS = frozenset(
     {
-        "amount", "batch_size", "denoise", "end_at_step", "frames", "frames_number", "height", "layers",
-        "length", "max_length", "megapixels", "multiplier", "num_frames", "num_segments", "scale_by",
-        "seconds", "start_at_step", "steps", "switch", "target_height", "target_width",
-        "video_frames", "width",
+        "amount", "batch_size", "bottom", "denoise", "dim", "direction", "duration", "end_at_step",
+        "final_height", "final_width", "frames", "frames_number", "frames_per_chunk", "height",
+        "largest_size", "layers", "left", "length", "longer_edge", "longer_size", "max_duration",
+        "max_length", "megapixels", "multiplier", "num_frames", "num_segments", "output_height",
+        "output_width", "resolution", "right", "scale_by", "scale_ratio", "seconds", "shorter_edge",
+        "shorter_size", "start_at_step", "steps", "switch", "target_height", "target_width",
+        "temporal_overlap", "tile_height", "tile_width", "top", "video_frames", "width",
     }
 )  # fmt: skip
 
@@ -63,7 +66,7 @@ def _uncountable(scene: Scene, node: str, tainted: frozenset[str]) -> Iterator[P
     for field, (source, _) in scene.wires[node].items():
         counts = field.rpartition(".")[2] in COUNTS and source not in tainted
         if counts and scene.value(node, field) is None:
-            message = "comes through a link that leads to no fixed number, so it can't be priced. Type it in."
+            message = "comes through a link that leads to no fixed value, so it can't be priced. Type it in."
             yield _problem(scene, node, "count_not_followed", field, message)
 
 

@@ -9,6 +9,7 @@ from jobs.job_types.comfyui.traits import MAX_COUNT, Latent
 
 SAMPLERS = frozenset({"KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced"})
 CONTROLNET_SHARE = 0.35  # of a pass, per ControlNet over all steps
+UNKNOWN_EVALUATIONS = 2  # of a method whose name comes through a link nobody can follow
 MAX_CONDITIONS = 1e4  # combining a condition with itself doubles: ends the doubling
 
 
@@ -153,16 +154,21 @@ def _guided(scene: Scene, node: str, pixels: float) -> tuple[Model, Condition, f
 def _evaluations(scene: Scene, node: str, kind: str) -> float:
     """Evaluations the chosen sampling method makes in one step."""
     if kind in ("KSampler", "KSamplerAdvanced"):
-        return model_classes.evaluations(scene.text(node, "sampler_name"))
+        return _evaluations_named(scene, node)
     source = scene.source(node, "sampler")
     if source is None:
         return 1
     if scene.kind(source[0]) == "KSamplerSelect":
-        return model_classes.evaluations(scene.text(source[0], "sampler_name"))
+        return _evaluations_named(scene, source[0])
     name = re.sub(r"^sampler_?", "", scene.kind(source[0]).lower())
     if name == "sasolver":
         return 2 if scene.value(source[0], "use_pece") else 1
     return {"dpmpp_sde": 2, "dpmpp_2s_ancestral": 2, "dpmadaptative": 3, "seeds2": 2}.get(name, 1)
+
+
+def _evaluations_named(scene: Scene, node: str) -> float:
+    name = scene.text(node, "sampler_name")
+    return model_classes.evaluations(name) if name else UNKNOWN_EVALUATIONS
 
 
 # --- steps -----------------------------------------------------------------------------------

@@ -180,6 +180,9 @@ def output_latent(scene: Asking, node: str, slot: int) -> Latent:
         side = ASSUMED_PIXELS_SIDE * math.sqrt(max(0.25, seconds / 60))
         batch = max(1.0, scene.number(node, "batch_size", 1))
         return Latent(side, side, 1, min(batch, MAX_COUNT), known=False, audio=True)
+    if kind == "EmptyLatentHunyuan3Dv2":  # `resolution` counts its tokens: as many as this square has
+        side = 16 * math.sqrt(max(1.0, scene.number(node, "resolution", 3072)))
+        return _latent_within(Latent(side, side, 1, scene.number(node, "batch_size", 1)))
     derived = _derived_latent(scene, node, kind)
     if derived is not None:
         return _latent_within(derived)
