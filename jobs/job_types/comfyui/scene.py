@@ -42,10 +42,12 @@ class Scene:
         self.files = files
         self._memo: dict[tuple[str, str, int], Any] = {}
         self._through: dict[graph.Link, graph.Link | None] = {}
+        self.wires: dict[str, dict[str, graph.Link]]  # of a node: input → link
+        self.order: list[str]
+        self.long: bool
         if like is not None:
             self.wires, self.order, self.long = like.wires, like.order, like.long
         else:
-            # Input → link
             self.wires = {node_id: dict(graph.links(node)) for node_id, node in nodes.items()}
             self.order, around = graph.topological(nodes)
             # Whether an answer may have to reach so far back that it must be asked for sources first.
