@@ -126,7 +126,8 @@ class Calibration:
         """Seconds of a run estimated at `estimate`; `band` is the estimate's own p90 ÷ p50."""
         cell = self.cells.get((model_class, gpu), Cell())
         p50 = cell.seconds(estimate) * self._factor(template, model_class)
-        return Prediction(p50, p50 * (cell.p90 if cell.runs >= FEW_RUNS else max(band, cell.p90)), cell.runs)
+        wide = max(band, cell.p90) if cell.runs else band
+        return Prediction(p50, p50 * (cell.p90 if cell.runs >= FEW_RUNS else wide), cell.runs)
 
     def learn(self, run: Run) -> None:
         """One warm run. Runs without a finite positive estimate and actual teach nothing."""

@@ -33,10 +33,9 @@ def taught(slower: float, runs: int = 40, gpu: str = "A") -> Learned:
 def test_every_charged_line_is_stretched_and_loading_is_not() -> None:
     found = room.corrected(DEMAND, taught(1.5), [Gpu("A")], "sdxl", "")
     assert found.gpu_seconds == pytest.approx(15, rel=0.03)
-    assert [line.gpu_seconds for line in found.lines][0] == 4.0
-    assert sum(line.gpu_seconds for line in found.lines if not line.loader) == pytest.approx(
-        found.gpu_seconds
-    )
+    assert found.lines[0].gpu_seconds == 4.0
+    charged = sum(line.gpu_seconds for line in found.lines if not line.loader)
+    assert charged == pytest.approx(found.gpu_seconds)
     assert found.lines[1].words.endswith("as measured")
 
 
