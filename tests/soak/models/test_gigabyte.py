@@ -22,13 +22,18 @@ from gpu_agent.protocol.manifest import ManifestFile, ModelProgress, ModelState
 from tests.fakes.file_server import serving
 
 FILES = 4
-FILE_BYTES = 256 * 1024**2 if os.environ.get("SOAK") else 2 * 1024**2
+MIB = 1024**2
+FILE_BYTES = (256 if os.environ.get("SOAK") else 2) * MIB
 KEYS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI")
 
 
 @pytest.fixture(scope="module")
 def bodies() -> dict[str, bytes]:
-    return {f"/loras/{number}.pt": random.Random(number).randbytes(FILE_BYTES) for number in range(FILES)}
+    def noise(seed: int) -> bytes:
+        dice = random.Random(seed)
+        return b"".join(dice.randbytes(MIB) for _ in range(FILE_BYTES // MIB))
+
+    return {f"/loras/{number}.pt": noise(number) for number in range(FILES)}
 
 
 @contextlib.contextmanager
