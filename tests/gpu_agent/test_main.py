@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from gpu_agent.protocol.messages import queue_name
-from gpu_agent.protocol.phases import Outcome
+from gpu_agent.protocol.phases import Outcome, Phase
 from gpu_agent.simulator.options import Options
 from gpu_agent.simulator.server import Running, simulator_at
 from tests.fakes.site import AGENT, TOKEN, FakeSite, send_by_rq, site_at, write_redis_user
@@ -104,20 +104,20 @@ def test_doubled_deliveries_run_once(start: Start, site: FakeSite, admin: "redis
     assert [report.outcome for report in site.reports_of(1) if report.outcome] == [Outcome.SUCCEEDED]
 
 
-def test_a_killed_agent_finishes_its_prompt_after_the_next_start(
+def test_a_killed_agent_finishes_both_its_prompts_after_the_next_start(
     start: Start, site: FakeSite, admin: "redis.Redis", comfyui: Running
 ) -> None:
     first = start()
     joined(site)
-    graph = lab.picture_graph(steps=150, size=1024)
-    send_by_rq(admin, site.offer(lab.make_spec(graph=graph)))
-    poll(lambda: any(beat.attempts and beat.attempts[0].executing_ms for beat in site.heartbeats), 30)
+    for attempt in (1, 2):
+        graph = lab.picture_graph(150, seed=attempt, prefix=f"jobs/a{attempt}", size=1024)
+        send_by_rq(admin, site.offer(lab.make_spec(attempt, graph=graph)))
+    poll(lambda: Phase.WAITING in site.phases(2), 30, "the second does not wait in ComfyUI")
     first.kill()
     first.wait()
-    site.heartbeats.clear()
     start()
-    assert site.finish(1, 60).outcome is Outcome.SUCCEEDED
-    assert len(list((comfyui.machine.options.folder / "output").rglob("*.png"))) == 1
+    assert [site.finish(attempt, 60).outcome for attempt in (1, 2)] == [Outcome.SUCCEEDED] * 2
+    assert len(list((comfyui.machine.options.folder / "output").rglob("*.png"))) == 2
 
 
 def test_sigterm_finishes_what_runs_and_hands_back_the_next(
