@@ -84,6 +84,14 @@ def joined(site: FakeSite) -> None:
     poll(lambda: site.heartbeats and site.heartbeats[-1].comfyui_ready, 30, "the agent is not ready")
 
 
+def send_two(site: FakeSite, admin: "redis.Redis") -> None:
+    """The second when the first runs: otherwise whichever is ready first would go first."""
+    for attempt in (1, 2):
+        graph = lab.picture_graph(150, seed=attempt, prefix=f"jobs/a{attempt}", size=1024)
+        send_by_rq(admin, site.offer(lab.make_spec(attempt, graph=graph)))
+        poll(lambda: {Phase.LOADING, Phase.RUNNING} & set(site.phases(1)), 30, "the first does not run")
+
+
 def test_a_delivery_by_rq_becomes_a_finish_report(start: Start, site: FakeSite, admin: "redis.Redis") -> None:
     start()
     joined(site)
@@ -109,9 +117,7 @@ def test_a_killed_agent_finishes_both_its_prompts_after_the_next_start(
 ) -> None:
     first = start()
     joined(site)
-    for attempt in (1, 2):
-        graph = lab.picture_graph(150, seed=attempt, prefix=f"jobs/a{attempt}", size=1024)
-        send_by_rq(admin, site.offer(lab.make_spec(attempt, graph=graph)))
+    send_two(site, admin)
     poll(lambda: Phase.WAITING in site.phases(2), 30, "the second does not wait in ComfyUI")
     first.kill()
     first.wait()
@@ -125,9 +131,7 @@ def test_sigterm_finishes_what_runs_and_hands_back_the_next(
 ) -> None:
     process = start()
     joined(site)
-    for attempt in (1, 2):
-        graph = lab.picture_graph(150, seed=attempt, prefix=f"jobs/a{attempt}", size=1024)
-        send_by_rq(admin, site.offer(lab.make_spec(attempt, graph=graph)))
+    send_two(site, admin)
     poll(lambda: any(len(beat.attempts) == 2 and beat.attempts[0].executing_ms for beat in site.heartbeats))
     process.send_signal(signal.SIGTERM)
     assert site.finish(2).outcome is Outcome.HANDED_BACK
