@@ -25,6 +25,7 @@ _named = bool(os.environ.get("DATABASE_URL") and os.environ.get("REDIS_URL"))
 
 # Tests must not depend on a secret of somebody's .env, nor leave files in ./var.
 os.environ.setdefault("SECRET_KEY", "tests-only-" + "x" * 40)
+os.environ["ETA_CACHE_SECONDS"] = "0"  # a test reads what it has just written
 os.environ["DATA_DIR"] = _held.enter_context(tempfile.TemporaryDirectory(prefix="market-data-"))
 
 if _hands_out and not _named:

@@ -17,6 +17,7 @@ from marketplace.market import (
     class_clock,
     closing,
     dispatch,
+    forecasts,
     ledger_check,
     levers,
     preemption,
@@ -107,6 +108,11 @@ def follow_fleet(_term: Term) -> int:
     return class_clock.follow_fleet()
 
 
+def learn_waits(_term: Term) -> int:
+    """Note when new jobs should start, and learn from when they did."""
+    return forecasts.tick()
+
+
 def sweep_holds(_term: Term) -> int:
     """Release holds without a live job: the last guard."""
     return settlement.sweep_holds()
@@ -134,6 +140,7 @@ DUTIES = (
     Duty("redis_users", 2, rebuild_redis_users),
     Duty("clocks", 1, turn_clocks),
     Duty("base_prices", 30, follow_fleet),
+    Duty("waits", 1, learn_waits),
     Duty("sweep_holds", 60, sweep_holds),
     Duty("ledger_proof", 600, want_proof),
     Duty("rates", 60, want_rates),

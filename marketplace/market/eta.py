@@ -1,6 +1,8 @@
-"""When a job will start, in numbers and in a sentence. Simple and honest: work ahead over the GPUs there are.
+"""When a job will start, in numbers and in a sentence: the line replayed over the fleet, corrected by how far
+such jobs really started from what the replay said.
 
-Off the dispatch path; read by pages and the API.
+Off the dispatch path; read by pages and the API. Where nothing online could run the job, or it is paused,
+there is no number: None.
 """
 
 from dataclasses import dataclass
@@ -8,61 +10,44 @@ from dataclasses import dataclass
 from django.db import connection
 from django.utils.translation import gettext, ngettext
 
+from accounts import sessions
+from accounts.sessions import State
 from jobs.models import WAITING, Job, Status
-from marketplace.market import matching
+from marketplace.fleet import registry as fleet
+from marketplace.fleet.models import Agent
+from marketplace.market import board, matching, places, waits
+from marketplace.market.board import Board
 from marketplace.market.models import Quote
-from marketplace.market.picks import SILENT_SECONDS
+from marketplace.market.picks import Standing
+from marketplace.market.policies.base import BIDS
+from marketplace.market.waits import LEAST_HIGH_SECONDS
 
-# Measured against expected run times, jobs run from about 0.6 to 1.6 times what their quotes say.
-LOW, HIGH = 0.6, 1.6
-LEAST_HIGH_SECONDS = 5.0
+__all__ = [
+    "LEAST_HIGH_SECONDS",
+    "before_click",
+    "before_click_by_bid",
+    "interval",
+    "level_of",
+    "p50_start_seconds",
+    "position",
+    "why_waiting",
+]
+
+Interval = tuple[float, float]
 _END = (32767, 2**63 - 1, "ffffffff-ffff-ffff-ffff-ffffffffffff")
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """What stands before a place in the line, in expected reference seconds."""
+    """What stands before a place in the line."""
 
     jobs_ahead: int
-    seconds_ahead: float
     jobs_waiting: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Fleet:
-    """GPUs online for a workshop that hold so much memory, and what they have in hand."""
-
-    online: int
-    fitting: int
-    busy: int
-    speed: float
-    seconds_in_hand: float
-
-
 _PLACE = """
-SELECT count(*) FILTER (WHERE (queue_class, queue_key_ms, id) < (%(class)s, %(key)s, %(id)s::uuid)),
-       coalesce(sum(gpu_seconds + loading_seconds)
-                FILTER (WHERE (queue_class, queue_key_ms, id) < (%(class)s, %(key)s, %(id)s::uuid)), 0),
-       count(*)
-FROM jobs_job WHERE workshop_id = %(workshop)s AND status = ANY(%(statuses)s)
-"""
-
-_FLEET = """
-WITH online AS (
-  SELECT a.id, a.speed_factor, d.vram_total_bytes >= %(vram)s AS fits
-  FROM fleet_agent a JOIN fleet_device d ON d.agent_id = a.id
-  WHERE a.state = 'ready' AND a.comfyui_ready AND NOT a.drain_requested AND a.pause_reason = '' AND NOT d.lost
-    AND a.last_seen_at > market_now() - %(silent)s * interval '1 second'
-    AND (a.workshop_id IS NULL OR a.workshop_id = %(workshop)s)
-), hand AS (
-  SELECT l.agent_id, greatest(0, j.gpu_seconds + j.loading_seconds - a.speed_factor
-         * extract(epoch FROM market_now() - coalesce(t.execution_started_at, market_now()))) AS seconds
-  FROM market_lease l JOIN jobs_attempt t ON t.id = l.attempt_id JOIN jobs_job j ON j.id = t.job_id
-  JOIN online a ON a.id = l.agent_id AND a.fits WHERE l.ended_at IS NULL
-)
-SELECT count(*), count(*) FILTER (WHERE fits), (SELECT count(DISTINCT agent_id) FROM hand),
-       coalesce(sum(speed_factor) FILTER (WHERE fits), 0), (SELECT coalesce(sum(seconds), 0) FROM hand)
-FROM online
+SELECT count(*) FILTER (WHERE (queue_class, queue_key_ms, id) < (%(class)s, %(key)s, %(id)s::uuid)), count(*)
+FROM jobs_job WHERE workshop_id = %(workshop)s AND status = %(status)s
 """
 
 
@@ -72,99 +57,189 @@ def position(job: Job) -> tuple[int, int]:
     return (line.jobs_ahead + 1 if job.status in WAITING else 0), line.jobs_waiting
 
 
-def interval(job: Job) -> tuple[float, float]:
-    """Seconds until the job starts, from and to; (0, 0) when it started or ended."""
+def interval(job: Job) -> Interval | None:
+    """Seconds until the job starts, from and to, which eight in ten such jobs keep; (0, 0) when it started or
+    ended, None while nobody can say."""
     if job.status not in WAITING:
         return 0.0, 0.0
-    return _interval(_line(job), _fleet(job.workshop_id, job.vram_bytes))
+    if _paused(job):
+        return None
+    found = board.of(job.workshop)
+    if job.status == Status.HELD_BACK:
+        seconds = found.start_of(board.as_if_admitted(found, job))
+    else:
+        if str(job.pk) not in found.names:  # it joined since
+            found = board.of(job.workshop, fresh=True)
+        start = found.starts.get(str(job.pk))
+        if start is None:
+            return None if str(job.pk) in found.names else _behind(job, found)
+        seconds = start.seconds
+    return None if seconds is None else _rounded(found, level_of(job), seconds)
 
 
-def before_click(quote: Quote) -> tuple[float, float]:
-    """Seconds until a job of this quote would start if it were ordered now."""
-    return _interval(_end_of_line(quote.workshop_id), _fleet(quote.workshop_id, quote.vram_bytes))
+def before_click(quote: Quote, bid: int = 1, *, unpaid: bool = False) -> Interval | None:
+    """Seconds until a job of this quote would start if it were ordered now with this bid; None while nobody
+    can say."""
+    if _quote_paused(quote):
+        return None
+    found = board.of(quote.workshop)
+    seconds = found.start_of(board.wish_of(found, quote, bid, unpaid=unpaid))
+    return None if seconds is None else _rounded(found, waits.UNPAID if unpaid else bid, seconds)
+
+
+def before_click_by_bid(quote: Quote) -> dict[int, Interval | None]:
+    """The same for each bid that counts in the workshop: 1, 2 and 4 in the market, else 1."""
+    bids = BIDS if places.policy_of(quote.workshop).uses_bids else BIDS[:1]
+    return {bid: before_click(quote, bid) for bid in bids}
 
 
 def p50_start_seconds(quote: Quote, bid: int = 1, *, unpaid: bool = False) -> float | None:
     """Seconds until a job of this quote would as likely as not have started, ordered now with this bid; None
-    while no GPU that fits it is online, so that nobody can say."""
-    if _fleet(quote.workshop_id, quote.vram_bytes).fitting == 0:
+    while no GPU that could run it is online, so that nobody can say."""
+    found = board.of(quote.workshop)
+    seconds = found.start_of(board.wish_of(found, quote, bid, unpaid=unpaid))
+    if seconds is None:
         return None
-    low, high = before_click(quote)
-    return (low + high) / 2
+    return waits.middle(found.learned(waits.UNPAID if unpaid else bid), seconds)
+
+
+def level_of(job: Job) -> int:
+    """The level its wait is learned at: its bid, 0 without credits, the highest for a demo."""
+    if job.demo:
+        return board.HIGHEST_BID
+    return waits.UNPAID if job.unpaid else job.bid
 
 
 def why_waiting(job: Job) -> str:
     """One sentence on why the job isn't running; "" when it doesn't wait."""
     if job.status not in WAITING:
         return ""
-    if job.workshop.paused_reason:
-        return gettext("The queue is paused: %(reason)s") % {"reason": job.workshop.paused_reason}
-    fleet = _fleet(job.workshop_id, job.vram_bytes)
-    if fleet.online == 0:
-        return gettext("No GPU is online.")
-    if fleet.fitting == 0:
-        size = matching.vram_class(job.vram_bytes)
-        return gettext("No GPU with %(size)d GB is online.") % {"size": size}
-    if job.wait_reason:
-        return job.wait_reason
-    if job.status == Status.HELD_BACK:
-        return gettext("It joins the line when one of your other jobs ends, or a GPU would stand idle.")
-    ahead = _line(job).jobs_ahead
-    if ahead:
-        return ngettext("%(count)d job is ahead of it.", "%(count)d jobs are ahead of it.", ahead) % {
-            "count": ahead
-        }
-    if fleet.busy >= fleet.fitting:
-        return gettext("It is next: it starts when a GPU is free.")
-    return gettext("It is next: it starts in a moment.")
+    kept = _why_nothing_starts(job)
+    if kept:
+        return kept
+    found = board.of(job.workshop)
+    fitting = [one for one in found.serving() if one.abilities.vram_total_bytes >= job.vram_bytes]
+    return _why_no_gpu(job, found, fitting) or job.wait_reason or _why_its_place(job, fitting)
 
 
-def _interval(line: _Line, fleet: _Fleet) -> tuple[float, float]:
-    if line.jobs_ahead == 0 and fleet.fitting > fleet.busy:
-        return 0.0, LEAST_HIGH_SECONDS
-    # With nothing online one reference GPU is assumed: the sentence beside it says what is missing.
-    seconds = (line.seconds_ahead + fleet.seconds_in_hand) / (fleet.speed or 1.0)
-    return round(LOW * seconds, 1), round(max(LEAST_HIGH_SECONDS, HIGH * seconds), 1)
+# --- numbers -------------------------------------------------------------------------------------
+
+
+def _rounded(found: Board, level: int, seconds: float) -> Interval:
+    low, high = waits.interval(found.learned(level), seconds)
+    return round(low, 1), round(high, 1)
+
+
+def _behind(job: Job, found: Board) -> Interval | None:
+    """Behind the rows that a board reads: after all of them and, likely, half of the work behind them."""
+    serving = [one for one in found.serving() if one.abilities.vram_total_bytes >= job.vram_bytes]
+    if not serving or not found.behind_seconds:
+        return None
+    at = max(start.seconds for start in found.starts.values())
+    at += found.behind_seconds / 2 / sum(one.agent.speed_factor or 1.0 for one in serving)
+    return _rounded(found, level_of(job), at)
+
+
+def _paused(job: Job) -> bool:
+    return bool(job.workshop.paused_reason or (job.template is not None and job.template.paused_reason))
+
+
+def _quote_paused(quote: Quote) -> bool:
+    return bool(quote.workshop.paused_reason or (quote.template is not None and quote.template.paused_reason))
 
 
 def _line(job: Job) -> _Line:
     place = (job.queue_class, job.queue_key_ms, str(job.pk))
     if job.status == Status.HELD_BACK:
-        queued = _end_of_line(job.workshop_id)
-        held = _read_line(job.workshop_id, place, (Status.HELD_BACK,))
-        return _Line(
-            queued.jobs_ahead + held.jobs_ahead,
-            queued.seconds_ahead + held.seconds_ahead,
-            queued.jobs_waiting + held.jobs_waiting,
-        )
-    queued = _read_line(job.workshop_id, place, (Status.QUEUED,))
+        queued = _read_line(job.workshop_id, _END, Status.QUEUED)
+        held = _read_line(job.workshop_id, place, Status.HELD_BACK)
+        return _Line(queued.jobs_ahead + held.jobs_ahead, queued.jobs_waiting + held.jobs_waiting)
+    queued = _read_line(job.workshop_id, place, Status.QUEUED)
     held_back = Job.objects.filter(workshop_id=job.workshop_id, status=Status.HELD_BACK).count()
-    return _Line(queued.jobs_ahead, queued.seconds_ahead, queued.jobs_waiting + held_back)
+    return _Line(queued.jobs_ahead, queued.jobs_waiting + held_back)
 
 
-def _end_of_line(workshop_id: int) -> _Line:
-    return _read_line(workshop_id, _END, (Status.QUEUED,))
-
-
-def _read_line(workshop_id: int, place: tuple[int, int, str], statuses: tuple[Status, ...]) -> _Line:
+def _read_line(workshop_id: int, place: tuple[int, int, str], status: Status) -> _Line:
     queue_class, queue_key_ms, job_id = place
+    parameters: dict[str, int | str] = {
+        "workshop": workshop_id,
+        "class": queue_class,
+        "key": queue_key_ms,
+        "id": job_id,
+        "status": str(status),
+    }
     with connection.cursor() as cursor:
-        cursor.execute(
-            _PLACE,
-            {
-                "workshop": workshop_id,
-                "class": queue_class,
-                "key": queue_key_ms,
-                "id": job_id,
-                "statuses": [str(status) for status in statuses],
-            },
-        )
-        jobs_ahead, seconds_ahead, waiting = cursor.fetchone()
-    return _Line(jobs_ahead, float(seconds_ahead), waiting)
+        cursor.execute(_PLACE, parameters)
+        return _Line(*cursor.fetchone())
 
 
-def _fleet(workshop_id: int, vram_bytes: int) -> _Fleet:
-    with connection.cursor() as cursor:
-        cursor.execute(_FLEET, {"workshop": workshop_id, "vram": vram_bytes, "silent": SILENT_SECONDS})
-        online, fitting, busy, speed, seconds = cursor.fetchone()
-    return _Fleet(online, fitting, busy, float(speed), float(seconds))
+# --- sentences -----------------------------------------------------------------------------------
+
+
+def _why_nothing_starts(job: Job) -> str:
+    """The workshop, its class or the template keeps it."""
+    if job.workshop.paused_reason:
+        return gettext("The queue is paused: %(reason)s") % {"reason": job.workshop.paused_reason}
+    if job.template is not None and job.template.paused_reason:
+        return gettext("This template is paused: %(reason)s") % {"reason": job.template.paused_reason}
+    session = sessions.current(job.workshop_id)
+    if session is not None and session.state == State.CLOSING:
+        return gettext("The class is closing: nothing new starts.")
+    return ""
+
+
+def _why_no_gpu(job: Job, found: Board, fitting: list[Standing]) -> str:
+    """No GPU that is online could run it."""
+    if fitting and str(job.pk) in found.starts:
+        return ""
+    paused = _paused_agent(job)
+    if not fitting:
+        if paused is not None:
+            return _paused_words(paused)
+        if not found.serving():
+            return gettext("No GPU is online.")
+        size = matching.vram_class(job.vram_bytes)
+        return gettext("No GPU with %(size)d GB is online.") % {"size": size}
+    if job.pinned_agent_id and all(one.agent.pk != job.pinned_agent_id for one in fitting):
+        return _paused_words(paused) if paused is not None else ""
+    quote = Quote.objects.filter(order__job=job).only("model_files", "node_types").first()
+    if quote is None:
+        return ""
+    wanted = matching.Candidate(job.pk, 0, "", 0, 0, quote.model_files, quote.node_types)
+    lacking = [matching.lacks(wanted, one.abilities) for one in fitting]
+    if all(lacking):
+        return gettext("No GPU that is online has %(what)s.") % {"what": lacking[0]}
+    return ""
+
+
+def _paused_agent(job: Job) -> Agent | None:
+    """An agent staff keep from work that could run the job otherwise."""
+    kept = fleet.serving(job.workshop).filter(device__vram_total_bytes__gte=job.vram_bytes)
+    kept = kept.filter(state__in=(Agent.State.READY, Agent.State.DRAINING))
+    if job.pinned_agent_id:
+        kept = kept.filter(pk=job.pinned_agent_id)
+    return next((one for one in kept if one.pause_reason or one.drain_requested), None)
+
+
+def _paused_words(agent: Agent) -> str:
+    if agent.pause_reason:
+        told = {"agent": agent.name, "reason": agent.pause_reason}
+        return gettext("%(agent)s is paused: %(reason)s") % told
+    return gettext("%(agent)s takes nothing new for now.") % {"agent": agent.name}
+
+
+def _why_its_place(job: Job, fitting: list[Standing]) -> str:
+    if job.status == Status.HELD_BACK:
+        if job.unpaid:
+            return gettext("Without credits your jobs run one at a time; it joins the line after the last.")
+        return gettext("It joins the line when one of your other jobs ends, or a GPU would stand idle.")
+    ahead = _line(job).jobs_ahead
+    if ahead:
+        words = ngettext("%(count)d job is ahead of it.", "%(count)d jobs are ahead of it.", ahead)
+        told = words % {"count": ahead}
+        if job.unpaid:
+            return gettext("Without credits it stands further back: %(told)s") % {"told": told}
+        return told
+    if all(one.in_hand for one in fitting):
+        return gettext("It is next: it starts when a GPU is free.")
+    return gettext("It is next: it starts in a moment.")
