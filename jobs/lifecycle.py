@@ -159,8 +159,9 @@ def assign(
     )
     told = {"agent": agent_name, "status": str(Status.ASSIGNED)}
     values = {
-        "ids": [choice.job_id for choice in choices],
-        "multipliers": [choice.multiplier for choice in choices],
+        # As PostgreSQL writes arrays: quicker than the driver does, and there is nothing to quote in them.
+        "ids": "{" + ",".join(str(choice.job_id) for choice in choices) + "}",
+        "multipliers": "{" + ",".join(str(choice.multiplier) for choice in choices) + "}",
         "reasons": [choice.reason[:LONGEST_REASON] for choice in choices],
         "sources": [str(status) for status in TRANSITIONS["assigned"].sources],
         "data": json.dumps(told),

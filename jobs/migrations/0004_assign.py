@@ -13,14 +13,14 @@ CREATE FUNCTION jobs_assign(
 DECLARE
   chosen integer;
 BEGIN
-  -- Row by row, in order: what another picker has locked is passed over.
-  FOR n IN 1 .. cardinality(p_ids) LOOP
-    PERFORM FROM jobs_job WHERE id = p_ids[n] AND status = ANY(p_sources) FOR NO KEY UPDATE SKIP LOCKED;
-    IF FOUND THEN
-      chosen := n;
-      EXIT;
-    END IF;
-  END LOOP;
+  -- In order: what another picker has locked, or has taken since it was read, is passed over.
+  PERFORM FROM jobs_job WHERE id = p_ids[1] AND status = ANY(p_sources) FOR NO KEY UPDATE SKIP LOCKED;
+  IF FOUND THEN
+    chosen := 1;
+  ELSE
+    SELECT c.n INTO chosen FROM unnest(p_ids) WITH ORDINALITY AS c (id, n) JOIN jobs_job j ON j.id = c.id
+    WHERE j.status = ANY(p_sources) ORDER BY c.n LIMIT 1 FOR NO KEY UPDATE OF j SKIP LOCKED;
+  END IF;
   IF chosen IS NULL THEN
     RETURN;
   END IF;

@@ -82,27 +82,27 @@ def dispatch(epoch: int | None = None) -> int:
 
 
 def assign(agent_id: str, epoch: int | None = None) -> Assigned | None:
-    """One transaction: pick the best job the agent has room for, begin its attempt and lease.
+    """Pick the best job the agent has room for, begin its attempt and lease.
 
-    None when the agent has no room or nothing that it can run waits. The caller delivers after commit.
+    Looking locks nothing. Assigning is one statement, so one transaction: it checks again that the caller
+    leads, that nobody else gives this agent a job and that it holds what was seen, and takes the first of the
+    choices that still waits. None when the agent has no room, nothing that it can run waits, or others were
+    quicker. The caller delivers after commit. Raises `NotLeading`.
     """
-    with transaction.atomic():
-        seen = picks.look(agent_id, epoch)
-        if not seen.leads:
-            raise NotLeading("another market loop leads")
-        if seen.place is None or not seen.place.has_room:
-            return None
-        choices = picks.choices(agent_id, epoch, seen)
-        begun = _begin(choices, seen.place, seen.token) if choices else None
-        if begun is None:
-            choices = _admit_for_idle(seen.place)
-            begun = _begin(choices, seen.place, None) if choices else None
-        if begun is None:
-            return None
-        moved, attempt_id, token = begun
-        announce(moved)
-        log.info("market.assigned", job=str(moved.job_id), attempt=attempt_id, agent=agent_id)
-        return Assigned(moved.job_id, Parcel(agent_id, moved.job_id, attempt_id, token, 1, seen.timeline))
+    seen = picks.look(agent_id, epoch)
+    if not seen.leads:
+        raise NotLeading("another market loop leads")
+    if seen.place is None or not seen.place.has_room:
+        return None
+    choices = picks.choices(agent_id, epoch, seen)
+    place = seen.place
+    begun = _begin(choices, place, seen.token, epoch) if choices else _begin_held_back(place, epoch)
+    if begun is None:
+        return None
+    moved, attempt_id, token = begun
+    announce(moved)
+    log.info("market.assigned", job=str(moved.job_id), attempt=attempt_id, agent=agent_id)
+    return Assigned(moved.job_id, Parcel(agent_id, moved.job_id, attempt_id, token, 1, seen.timeline))
 
 
 def deliver(attempt_id: int) -> bool:
@@ -229,7 +229,9 @@ ORDER BY array_position(%s::uuid[], id) LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
 """
 
 
-def _begin(choices: Sequence[Choice], place: Standing, token: int | None) -> tuple[Moved, int, int] | None:
+def _begin(
+    choices: Sequence[Choice], place: Standing, token: int | None, epoch: int | None
+) -> tuple[Moved, int, int] | None:
     """Begin an attempt of the first choice that nobody else is taking, with its lease: (step, attempt's id,
     token)."""
     token = _next_token() if token is None else token
@@ -240,18 +242,22 @@ def _begin(choices: Sequence[Choice], place: Standing, token: int | None) -> tup
         token=token,
         simulated=place.agent.simulated,
         function="market_assign",  # with the lease
-        more=[LEASE],
+        more=[LEASE, len(place.in_hand), epoch],
     )
     return None if begun is None else (begun.moved, begun.attempt_id, token)
 
 
-def _admit_for_idle(place: Standing) -> list[Choice]:
+def _begin_held_back(place: Standing, epoch: int | None) -> tuple[Moved, int, int] | None:
     """Rather than let the GPU stand idle, the held-back job of whoever used least enters the line."""
-    job_id = _lock_first([job.job_id for job in picks.held_back(place)], Status.HELD_BACK)
-    if job_id is None:
-        return []
-    _admit(job_id)
-    return [Choice(job_id)]
+    with transaction.atomic():
+        job_id = _lock_first([job.job_id for job in picks.held_back(place)], Status.HELD_BACK)
+        if job_id is None:
+            return None
+        _admit(job_id)
+        begun = _begin([Choice(job_id)], place, None, epoch)
+        if begun is None:
+            transaction.set_rollback(True)  # the agent got another meanwhile: the job stays held back
+        return begun
 
 
 def _admit(job_id: uuid.UUID) -> bool:

@@ -19,6 +19,9 @@ SILENT_SECONDS = 3 * HEARTBEAT_SECONDS  # an agent unheard for so long gets noth
 HEADS = 8  # looked at of each size of job, and of each loaded model
 BEST = 24  # kept of them
 DEEPEST = 512  # times as many, while all that is found needs what the agent lacks
+# As PostgreSQL writes arrays, once: the driver would write them anew for every look.
+_SIZES = "{" + ",".join(map(str, matching.VRAM_CLASSES)) + "}"
+_BELOW = "{" + ",".join(str(below * matching.GIB) for below in (0, *matching.VRAM_CLASSES[:-1])) + "}"
 CHOICES = 16  # of which the first that no other picker is taking is assigned
 
 
@@ -51,10 +54,9 @@ class Standing:
 @dataclass(frozen=True, slots=True)
 class Look:
     """One look at an agent and the line before it. `place` None: it has no device, or never told what it
-    can. `alone` False: another transaction is giving it a job, and nothing else was read."""
+    can, or the caller doesn't lead."""
 
     leads: bool
-    alone: bool
     place: Standing | None = None
     found: tuple[Candidate, ...] = ()
     policies: tuple[str, ...] = ()  # of the candidates' workshops, in their order
@@ -119,7 +121,7 @@ place AS MATERIALIZED (
 
 # The function is in migration 0006, so that its statements are planned once.
 _LOOK = """
-SELECT leads, alone, timeline, place, hands, heads, token FROM market_look(
+SELECT leads, timeline, place, hands, heads, token FROM market_look(
   %(agent)s, %(epoch)s, %(sizes)s::smallint[], %(below)s::bigint[], %(margin)s, %(affinity)s, %(heads)s,
   %(best)s)
 """
@@ -178,17 +180,16 @@ def standings() -> list[Standing]:
 
 
 def look(agent_id: str, epoch: int | None, depth: int = 1) -> Look:
-    """One statement: whether the caller leads (`epoch`) and alone gives this agent a job, to the
-    transaction's end; what the agent holds, and the best of the line it could take."""
+    """One statement: whether the caller leads (`epoch`), what the agent holds, and the best of the line it
+    could take. Locks nothing."""
     with connection.cursor() as cursor:
         cursor.execute(_LOOK, {**_parameters(agent_id, depth), "epoch": epoch})
-        leads, alone, timeline, place, hands, heads, token = cursor.fetchone()
+        leads, timeline, place, hands, heads, token = cursor.fetchone()
     if place is None:
-        return Look(leads, alone)
+        return Look(leads)
     rows = heads or []
     return Look(
         leads,
-        alone,
         _standing(place, hands or []),
         tuple(Candidate(*row[:-1]) for row in rows),
         tuple(row[-1] for row in rows),
@@ -231,8 +232,8 @@ def held_back(place: Standing) -> list[Candidate]:
 def _parameters(agent_id: str, depth: int) -> dict[str, Any]:
     return {
         "agent": agent_id,
-        "sizes": list(matching.VRAM_CLASSES),
-        "below": [below * matching.GIB for below in (0, *matching.VRAM_CLASSES[:-1])],
+        "sizes": _SIZES,
+        "below": _BELOW,
         "margin": matching.BOUNCE_MARGIN_BYTES,
         "affinity": matching.AFFINITY_MS,
         "heads": HEADS * depth,

@@ -20,7 +20,7 @@ SHARE = 0.2  # of the rate of bare picks
 PICKS = 200
 PICKERS = 16
 SECONDS = 5.0
-AGENTS_A_PICKER = 2_000
+AGENTS_A_PICKER = 800
 
 _FILL = """
 INSERT INTO jobs_job (id, workshop_id, student_id, title, job_type, payload, inputs, nodes, summary, status,

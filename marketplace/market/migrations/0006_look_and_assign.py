@@ -16,7 +16,7 @@ LOOK = f"""
 CREATE FUNCTION market_look(
   p_agent text, p_epoch bigint, p_sizes smallint[], p_below bigint[], p_margin bigint, p_affinity bigint,
   p_heads integer, p_best integer,
-  OUT leads boolean, OUT alone boolean, OUT timeline integer, OUT place json, OUT hands json, OUT heads json,
+  OUT leads boolean, OUT timeline integer, OUT place json, OUT hands json, OUT heads json,
   OUT token bigint
 ) LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
@@ -28,9 +28,7 @@ DECLARE
 BEGIN
   leads := p_epoch IS NULL OR EXISTS (
     SELECT FROM market_leadership WHERE epoch = p_epoch AND expires_at > market_now());
-  -- What is read below is read after this lock was got, each statement with a snapshot of its own.
-  alone := pg_try_advisory_xact_lock(hashtextextended('assign:' || p_agent, 0));
-  IF NOT leads OR NOT alone THEN
+  IF NOT leads THEN
     RETURN;
   END IF;
 
@@ -99,12 +97,23 @@ $$
 ASSIGN = """
 CREATE FUNCTION market_assign(
   p_ids uuid[], p_multipliers float8[], p_reasons text[], p_sources text[],
-  p_agent_id text, p_agent_name text, p_token bigint, p_simulated boolean, p_data jsonb, p_lease interval,
+  p_agent_id text, p_agent_name text, p_token bigint, p_simulated boolean, p_data jsonb,
+  p_lease interval, p_in_hand integer, p_epoch bigint,
   OUT job_id uuid, OUT student_id bigint, OUT workshop_id bigint, OUT seq integer, OUT attempt_count smallint,
   OUT attempt_id bigint
 ) RETURNS SETOF record LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 BEGIN
+  IF p_epoch IS NOT NULL AND NOT EXISTS (
+    SELECT FROM market_leadership WHERE epoch = p_epoch AND expires_at > market_now()
+  ) OR NOT pg_try_advisory_xact_lock(hashtextextended('assign:' || p_agent_id, 0)) THEN
+    RETURN;
+  END IF;
+  -- Nobody gives this agent a job now, and this statement sees all that was given before.
+  IF (SELECT count(*) FROM market_lease l WHERE l.agent_id = p_agent_id AND l.ended_at IS NULL) <> p_in_hand
+  THEN
+    RETURN;
+  END IF;
   FOR job_id, student_id, workshop_id, seq, attempt_count, attempt_id IN
     SELECT * FROM jobs_assign(p_ids, p_multipliers, p_reasons, p_sources, p_agent_id, p_agent_name, p_token,
                               p_simulated, p_data)
