@@ -30,14 +30,6 @@ class Settings:
     plain_http: bool  # sources may be http://
     tokens: Mapping[str, str] = field(repr=False)  # host → bearer token
 
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """What must not be printed."""
-        kept = self.store_credentials
-        mine = (kept.secret, kept.session_token) if kept else ()
-        query = urlsplit(self.store_url).query
-        return tuple(text for text in (self.agent_token, *mine, query, *self.tokens.values()) if text)
-
 
 def load(options: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> Settings:
     """Read `options` (given on the command line, by variable) over the environment. BadConfiguration."""

@@ -1,7 +1,7 @@
 """docs/deploy.md, followed: the site in one network namespace, the GPU host in another, a cable between.
 
-The commands are the guide's and the units' own; only paths, names and the missing TLS proxy are put in their
-place. PostgreSQL and Valkey are the embedded ones.
+The commands are the guide's and the units' own; only paths and names are replaced, and the proxy (where Caddy
+is installed) speaks plain HTTP. PostgreSQL and Valkey are the embedded ones.
 """
 
 import contextlib
@@ -26,7 +26,8 @@ from tests.stack.conftest import OF_THE_TESTS, REPOSITORY
 
 pytestmark = pytest.mark.stack
 SITE_ADDRESS, GPU_ADDRESS = "10.77.0.1", "10.77.0.2"
-URL = f"http://{SITE_ADDRESS}:8000"
+CADDY = shutil.which("caddy")
+URL = f"http://{SITE_ADDRESS}:{8080 if CADDY else 8000}"
 MODEL = b"a small model" * 1000
 A_CLASS = (  # in one process, for starting one takes longer than what it does
     "from gpu_agent.protocol.manifest import ManifestFile; from marketplace.fleet import manifest; "
@@ -64,7 +65,7 @@ class Machine:
         return process
 
     def logs(self) -> str:
-        return "\n".join(f"{path.name}: {path.read_text()[-1500:]}" for path in self.folder.glob("*.log"))
+        return "\n".join(f"{path.name}: {path.read_text()[-4000:]}" for path in self.folder.glob("*.log"))
 
     def _words(self, command: str) -> list[str]:
         words = [
@@ -105,6 +106,7 @@ def test_the_guide_leads_to_a_picture_across_two_machines(machines: tuple[Machin
     job: dict[str, Any] = json.loads(gpu.must(f".venv/bin/python -m tests.stack.across student {URL}"))
     assert job["status"] == "succeeded", gpu.logs()
     assert job["captured_milli"] > 0
+    assert "site_socket_away" not in gpu.logs(), "the proxy passes no WebSockets"
     assert [one["fetched_sha256"] for one in job["artifacts"]] == [one["sha256"] for one in job["artifacts"]]
     assert len(job["artifacts"]) == 1
     assert _asked(site, "SELECT files -> 0 ->> 'state' FROM fleet_modelreport") == "present"
@@ -127,9 +129,13 @@ def _set_up_the_site(site: Machine) -> str:
     site.must(f".venv/bin/python manage.py shell -v 0 -c {shlex.quote(A_CLASS)}")
     for name in ("marketplace-web", "marketplace-worker", "marketplace-market"):
         command = guide.unit(f"{name}.service")["ExecStart"][0]
-        # No proxy stands in front: the page itself listens where the agent looks for it.
-        command = command.replace("--host 127.0.0.1", f"--host {SITE_ADDRESS}")
+        if CADDY is None:  # the web process itself listens where the agent looks for it
+            command = command.replace("--host 127.0.0.1", f"--host {SITE_ADDRESS}")
         site.start(name, command, **guide.environment(f"{name}.service"))
+    if CADDY is not None:
+        homes = {"HOME": str(site.folder), "XDG_DATA_HOME": str(site.folder / "caddy")}
+        file = REPOSITORY / "deploy" / "Caddyfile"
+        site.start("caddy", f"{CADDY} run --config {file} --adapter caddyfile", SITE_HOST=URL, **homes)
     found = re.search(r"agt_\S+", site.must(enrol))
     assert found is not None
     return found[0]
@@ -151,6 +157,7 @@ def _set_up_the_gpu_host(gpu: Machine, token: str) -> None:
         "AGENT_DATA_DIR": str(gpu.folder / "agent"),
         "COMFYUI_SIMULATED": "1",
         "SIMULATOR_SPEED": "50",
+        "LOG_LEVEL": "DEBUG",
     }
 
 

@@ -4,8 +4,11 @@ import json
 import os
 import struct
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gpu_agent.models import stock
 from gpu_agent.protocol.manifest import ManifestFile, ModelState, path_fault
@@ -38,6 +41,17 @@ def test_no_name_leads_out_of_the_folder(host: Host, folder: str, name: str) -> 
     assert path_fault(folder, name)
     with pytest.raises(stock.BadPlace):
         stock.place(host.models, ManifestFile(folder, name))
+
+
+@given(folder=st.text(max_size=30), name=st.text(max_size=40))
+def test_whatever_a_manifest_names_lies_in_the_folder_or_is_refused(folder: str, name: str) -> None:
+    root = Path("/nowhere/models")
+    try:
+        path = stock.place(root, ManifestFile(folder, f"{name}.pt"))
+    except stock.BadPlace:
+        return
+    assert root in path.parents
+    assert ".." not in path.parts
 
 
 def test_a_link_out_of_the_folder_is_no_place(host: Host) -> None:
