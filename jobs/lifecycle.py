@@ -158,7 +158,7 @@ def assign(
         more=sql.Composed([part for one in more for part in (sql.SQL(", "), sql.Literal(one))]),
     )
     told = {"agent": agent_name, "status": str(Status.ASSIGNED)}
-    values = {
+    values: dict[str, Any] = {
         # As PostgreSQL writes arrays: quicker than the driver does, and there is nothing to quote in them.
         "ids": "{" + ",".join(str(choice.job_id) for choice in choices) + "}",
         "multipliers": "{" + ",".join(str(choice.multiplier) for choice in choices) + "}",

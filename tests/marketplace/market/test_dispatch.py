@@ -1,6 +1,7 @@
 """Dispatch: which job an agent with room gets."""
 
 import uuid
+from random import Random
 from typing import Any
 
 import pytest
@@ -8,10 +9,11 @@ import pytest
 from accounts.clock import MarketNow
 from gpu_agent.protocol.messages import Fault
 from gpu_agent.protocol.phases import Cause, Outcome, Phase
-from jobs.models import Attempt, Job
+from jobs.models import Attempt, Job, Template
 from marketplace.fleet.models import Agent, Device
 from marketplace.loop import leader
-from marketplace.market import dispatch, picks
+from marketplace.market import dispatch, matching, picks
+from marketplace.market.matching import Candidate
 from marketplace.market.models import Lease
 from tests.factories.clock import advance
 from tests.factories.jobs import GIB, a_job, a_student, a_workshop, an_agent, assigned_attempt, taken
@@ -245,3 +247,43 @@ def test_no_other_agent_token_or_ended_attempt_gets_a_spec() -> None:
     Lease.objects.update(ended_at=MarketNow())
     with pytest.raises(dispatch.Superseded):
         dispatch.spec(agent, attempt.pk, attempt.token)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sql_finds_the_same_first_jobs_as_the_pure_ranking_of_all(seed: int) -> None:
+    workshop = a_workshop()
+    agent = an_agent(resident_models=["sdxl"], workshop=workshop)
+    student, random = a_student(workshop), Random(seed)
+    for _ in range(30):
+        job = a_job(student, workshop, model=random.choice(["", "sdxl", "flux"]), gib=random.choice([4, 9]))
+        key_ms = job.queue_key_ms + random.choice([-150_000, -120_000, 0, 5, 120_000])
+        Job.objects.filter(pk=job.pk).update(queue_key_ms=key_ms, queue_class=random.choice([0, 1, 1, 2]))
+    seen = picks.look(agent.pk, None)
+    assert seen.place is not None
+    everything = [
+        Candidate(str(job.pk), student.pk, job.model_key, job.queue_class, job.queue_key_ms)
+        for job in Job.objects.filter(workshop=workshop)
+    ]
+    wanted = [job.job_id for job in matching.ranked(everything, seen.place.abilities)]
+    found = [choice.job_id for choice in picks.choices(agent.pk, None, seen)]
+    assert found[: picks.HEADS] == wanted[: picks.HEADS]
+    assert given(agent) == uuid.UUID(str(wanted[0]))
+
+
+def test_a_pinned_job_waits_for_its_own_agent() -> None:
+    workshop, first, second = a_workshop(), an_agent(), an_agent()
+    job = a_job(a_student(workshop), workshop)
+    Job.objects.filter(pk=job.pk).update(pinned_agent_id=second.pk)
+    assert given(first) is None
+    assert given(second) == job.pk
+
+
+def test_jobs_of_a_paused_template_wait() -> None:
+    workshop, agent = a_workshop(), an_agent()
+    job = a_job(a_student(workshop), workshop)
+    template = Template.objects.create(workshop=workshop, slug="t", name="T", payload={})
+    Job.objects.filter(pk=job.pk).update(template=template)
+    Template.objects.filter(pk=template.pk).update(paused_reason="It fails today.")
+    assert given(agent) is None
+    Template.objects.filter(pk=template.pk).update(paused_reason="")
+    assert given(agent) == job.pk

@@ -1,10 +1,14 @@
 """Which job fits which agent, and when an agent has room. Pure."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketplace.market import matching
+from marketplace.market import clearing, matching
 from marketplace.market.matching import GIB, Abilities, Candidate, InHand
+from marketplace.market.policies.base import BIDS
+from marketplace.market.policies.market import head_start_ms
 
 
 def candidate(number: int, key_ms: int, **rest: object) -> Candidate:
@@ -81,3 +85,62 @@ def test_ones_own_next_job_never_is_ones_runner_up() -> None:
     first, mine, other = candidate(1, 0), candidate(2, 1, student_id=1), candidate(3, 2)
     assert matching.runner_up([first, mine, other], first) is other
     assert matching.runner_up([first, mine], first) is None
+
+
+HOUR_MS = 3_600_000
+AGENT = Abilities(24 * GIB, any_model=True, resident_models=["sdxl"])
+MODELS = st.sampled_from(["", "sdxl", "flux"])
+RIVALS = st.lists(st.tuples(st.integers(1, 4), st.integers(0, HOUR_MS), MODELS), max_size=8)
+MINE = 1  # the student whose job is looked at
+
+
+def line_of(rivals: list[tuple[int, int, str]]) -> list[Candidate]:
+    """Waiting jobs of students 1 to 4; those of student 1 are beside the one looked at."""
+    return [
+        candidate(number, key_ms, student_id=student, model_key=model)
+        for number, (student, key_ms, model) in enumerate(rivals, 100)
+    ]
+
+
+def price_if_first(mine: Candidate, others: list[Candidate]) -> float | None:
+    """What the job pays if this GPU takes it now; None when it takes another."""
+    ordered = matching.ranked([mine, *others], AGENT)
+    if ordered[0] is not mine:
+        return None
+    return clearing.choice(ordered, mine, AGENT.resident_models, {0: "market"}).multiplier
+
+
+@given(st.integers(0, HOUR_MS), MODELS, RIVALS)
+def test_the_price_is_the_same_at_every_bid_that_wins(base_ms: int, model: str, rivals: list) -> None:  # type: ignore[type-arg]
+    others = line_of([rival for rival in rivals if rival[0] != MINE])
+    mine = candidate(1, base_ms, student_id=MINE, model_key=model)
+    bids = [replace(mine, bid=bid, queue_key_ms=base_ms - head_start_ms(bid)) for bid in BIDS]
+    prices = [(bid.bid, price_if_first(bid, others)) for bid in bids]
+    won = [(bid, price) for bid, price in prices if price is not None]
+    assert len({price for _bid, price in won}) <= 1
+    assert all(1 <= price <= bid for bid, price in won)
+    # Whoever wins with a bid wins with every higher one.
+    assert [price is not None for _bid, price in prices] == sorted(p is not None for _b, p in prices)
+
+
+@given(st.integers(0, HOUR_MS), MODELS, RIVALS)
+def test_ones_own_jobs_never_change_ones_price(base_ms: int, model: str, rivals: list) -> None:  # type: ignore[type-arg]
+    line = line_of(rivals)
+    others = [job for job in line if job.student_id != MINE]
+    mine = candidate(1, base_ms - head_start_ms(4), student_id=MINE, model_key=model, bid=4)
+    with_own = price_if_first(mine, line)
+    assert with_own is None or with_own == price_if_first(mine, others)
+
+
+@given(RIVALS.filter(bool), MODELS, MODELS, st.integers(0, 10**6))
+def test_two_minutes_of_affinity_are_all_that_a_loaded_model_adds_to_the_bound(
+    rivals: list,
+    model: str,
+    other: str,
+    later_ms: int,  # type: ignore[type-arg]
+) -> None:
+    first = candidate(1, 0, student_id=1, model_key=model)
+    late_ms = matching.AFFINITY_MS + 1 + later_ms
+    second = candidate(2, late_ms, student_id=2, model_key=other)
+    ordered = matching.ranked([second, *line_of(rivals), first], AGENT)
+    assert ordered.index(first) < ordered.index(second)

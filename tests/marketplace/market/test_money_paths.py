@@ -1,5 +1,7 @@
 """Whatever happens in whatever order, every job is settled exactly once and the ledger is proven."""
 
+from contextlib import suppress
+
 import pytest
 from django.db import transaction
 from hypothesis import settings
@@ -11,7 +13,7 @@ from accounts.ledger import audit
 from gpu_agent.protocol.messages import Report
 from gpu_agent.protocol.phases import Cause, Outcome, Phase
 from jobs.models import ON_AGENT, TERMINAL, Attempt, Job
-from marketplace.market import dispatch, orders, settlement
+from marketplace.market import dispatch, orders, settlement, switching
 from tests.factories.clock import advance
 from tests.factories.jobs import (
     AgentVoice,
@@ -26,6 +28,7 @@ from tests.factories.jobs import (
 
 CREDITS_MILLI = 3000
 CHARGES = st.integers(-10, 9000)
+BIDS = st.sampled_from([1, 2, 4])
 pytestmark = pytest.mark.django_db
 
 
@@ -48,23 +51,47 @@ class ClassRoom(RuleBasedStateMachine):
 
     @initialize()
     def class_begins(self) -> None:
-        self.workshop = a_workshop(max_in_flight=2)
+        self.workshop = a_workshop(max_in_flight=2, policy="market", max_credits_in_flight_milli=1500)
         self.agents = [an_agent(), an_agent(gib=8)]
         self.student = a_student(self.workshop, CREDITS_MILLI)
         self.assistant = a_member(self.workshop, role="assistant")
 
-    @rule(seconds=st.sampled_from([0.01, 1, 5]), gib=st.sampled_from([4, 20]))
-    def place(self, seconds: float, gib: int) -> None:
+    @rule(seconds=st.sampled_from([0.01, 1, 5]), gib=st.sampled_from([4, 20]), bid=BIDS, unpaid=st.booleans())
+    def place(self, seconds: float, gib: int, bid: int, unpaid: bool) -> None:
         before = balance_of(self.student, self.workshop)
         quote = a_quote(self.student, self.workshop, seconds=seconds, gib=gib)
         advance(milliseconds=1)
-        if quote.ceiling_milli > before.available_milli:
+        if bid > 1 and self.workshop.policy != "market":
+            bid = 1
+        wanted = 0 if unpaid else quote.ceiling_milli * bid
+        if wanted > before.available_milli:
             with pytest.raises(orders.InsufficientCredits):
-                orders.place(self.student, quote.pk)
-            return
-        job = orders.place(self.student, quote.pk)
-        after = balance_of(self.student, self.workshop)
-        assert before.available_milli - after.available_milli == job.held_milli
+                orders.place(self.student, quote.pk, bid=bid)
+        elif unpaid and (bid > 1 or quote.ceiling_milli <= before.available_milli):
+            with pytest.raises((orders.BadBid, orders.HasCredits)):
+                orders.place(self.student, quote.pk, bid=bid, unpaid=True)
+        else:
+            job = orders.place(self.student, quote.pk, bid=bid, unpaid=unpaid)
+            after = balance_of(self.student, self.workshop)
+            assert before.available_milli - after.available_milli == job.held_milli == wanted
+
+    @rule(data=st.data(), bid=BIDS)
+    def rebid(self, data: st.DataObject, bid: int) -> None:
+        jobs = list(Job.objects.filter(workshop=self.workshop).order_by("number"))
+        if jobs:
+            with suppress(orders.BadBid, orders.BidTooLate, orders.InsufficientCredits):
+                orders.rebid(data.draw(st.sampled_from(jobs)), self.student, bid)
+
+    @rule(data=st.data())
+    def buy(self, data: st.DataObject) -> None:
+        jobs = list(Job.objects.filter(workshop=self.workshop).order_by("number"))
+        if jobs:
+            with suppress(orders.NothingToBuy, orders.InsufficientCredits):
+                orders.buy_failed(data.draw(st.sampled_from(jobs)), self.student)
+
+    @rule(policy=st.sampled_from(["market", "fair_share", "market"]))
+    def switch(self, policy: str) -> None:
+        switching.switch_policy(self.workshop, policy, self.assistant)
 
     @rule(which=st.integers(0, 1))
     def assign(self, which: int) -> None:
@@ -142,13 +169,15 @@ class ClassRoom(RuleBasedStateMachine):
         assert (audit.findings(), settlement.job_findings()) == ([], [])
         jobs = list(Job.objects.filter(workshop=self.workshop))
         alive = [job for job in jobs if job.status not in TERMINAL]
-        paid_milli = sum(job.captured_milli or 0 for job in jobs)
+        paid_milli = sum((job.captured_milli or 0) + (job.bought_milli or 0) for job in jobs)
         held_milli = sum(job.held_milli for job in alive)
         balance = balance_of(self.student, self.workshop)
         assert balance.held_milli == held_milli
         assert balance.available_milli == CREDITS_MILLI - held_milli - paid_milli
-        assert all((job.captured_milli or 0) <= job.ceiling_milli for job in jobs)
-        assert all(job.captured_milli in (0, None) for job in jobs if job.status == "failed")
+        assert all((job.captured_milli or 0) <= job.ceiling_milli * job.bid for job in jobs)
+        assert all((job.clearing_multiplier or 1) <= job.bid for job in jobs if job.status in ON_AGENT)
+        failed = [job for job in jobs if job.status == "failed"]
+        assert all((job.captured_milli or 0) + (job.bought_milli or 0) <= job.held_milli for job in failed)
 
     def say(self, voice: AgentVoice, words: Report) -> None:
         self.said.append((voice, words))
