@@ -70,6 +70,10 @@ class Standing:
     troubles: tuple[str, ...]  # "vae/ae.safetensors: truncated, …"
 
     @property
+    def complete(self) -> bool:
+        return self.there == self.files
+
+    @property
     def words(self) -> str:
         """One line for a device's card."""
         said = _("%(there)s of %(files)s model files, %(got)s of %(all)s GB") % {
@@ -224,6 +228,12 @@ def standing(agent: Agent) -> Standing | None:
     if report is None or not report.files:
         return None
     return standing_of(report)
+
+
+def standings(agents: Iterable[Agent]) -> dict[str, Standing]:
+    """Agent id → how far its host is, of those that told, in one query."""
+    reports = ModelReport.objects.filter(agent__in=[agent.pk for agent in agents])
+    return {report.agent_id: standing_of(report) for report in reports if report.files}
 
 
 def standing_of(report: ModelReport) -> Standing:

@@ -18,6 +18,7 @@ from accounts import access, clock, sessions
 from accounts.ledger import balances
 from accounts.models import AuditRow, ClassSession, Workshop
 from jobs.models import ON_AGENT, Job, Status, Template
+from marketplace.fleet import manifest
 from marketplace.fleet import registry as fleet
 from marketplace.fleet.models import Agent
 from marketplace.market import closing, levers, market_view, orders, switching
@@ -260,10 +261,18 @@ def _live(request: SignedInRequest, workshop: Workshop) -> Region:
 
 
 def _gpus(request: SignedInRequest, workshop: Workshop, gpus: list[Gpu]) -> list[dict[str, Any]]:
-    """GPUs with badges, their agents, and whether this person may hold them."""
+    """GPUs with badges, their agents, their model files, and whether this person may hold them."""
     agents = {agent.name: agent for agent in fleet.serving(workshop)}
+    files = manifest.standings(agents.values())
     rows = [{**row, "agent": agents[row["gpu"].name]} for row in gpu_rows(gpus) if row["gpu"].name in agents]
-    return [{**row, "mine": levers.may_hold(request.user, workshop, row["agent"])} for row in rows]
+    return [
+        {
+            **row,
+            "files": files.get(row["agent"].pk),
+            "mine": levers.may_hold(request.user, workshop, row["agent"]),
+        }
+        for row in rows
+    ]
 
 
 def _templates(workshop: Workshop) -> list[Template]:

@@ -1,6 +1,7 @@
 """The model manifest in the admin, for those who look after a workshop."""
 
 import pytest
+from django.conf import settings
 from django.test import Client
 from django.urls import reverse
 
@@ -14,6 +15,11 @@ from tests.factories import people
 
 pytestmark = pytest.mark.django_db
 CHANGELIST = "admin:fleet_modelmanifestentry_changelist"
+
+
+@pytest.fixture(autouse=True)
+def _a_folder_for_collected_files() -> None:
+    settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # WhiteNoise warns where there is none
 
 
 @pytest.fixture

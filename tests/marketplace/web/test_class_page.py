@@ -9,7 +9,10 @@ from django.test import Client
 from accounts import clock as market_clock
 from accounts.ledger import posting
 from accounts.models import AuditRow, ClassSession, User, Workshop
+from gpu_agent.protocol.manifest import ManifestProgress, ModelProgress, ModelState
+from gpu_agent.protocol.messages import PROTOCOL_VERSION
 from jobs.models import Job, Status, Template
+from marketplace.fleet import manifest
 from marketplace.fleet.models import Agent
 from marketplace.market import closing
 from tests.factories import people
@@ -177,3 +180,14 @@ def test_students_and_other_workshops_staff_have_no_class_page(
     answer = stranger.post("/class/pull", {"pull": f"stop:{job.pk}", "reason": "x"}, follow=True)
     assert "not here any more" in answer.content.decode()
     assert Job.objects.get().status == Status.QUEUED
+
+
+def test_a_gpus_card_tells_how_far_its_model_files_are(board: Client, agent: Agent) -> None:
+    short = ModelProgress("vae", "ae.pt", ModelState.TRUNCATED, 500_000_000, 10**9, message="cut off")
+    manifest.take_progress(agent, ManifestProgress(PROTOCOL_VERSION, True, (short,)))
+    text = shown(board)
+    assert "0 of 1 model files, 0.5 of 1.0 GB" in text
+    assert "vae/ae.pt: truncated, cut off" in text
+    whole = ModelProgress("vae", "ae.pt", ModelState.PRESENT, 10**9, 10**9)
+    manifest.take_progress(agent, ManifestProgress(PROTOCOL_VERSION, True, (whole,)))
+    assert "model files" not in shown(board)
