@@ -140,7 +140,7 @@ DUTIES = (
     Duty("redis_users", 2, rebuild_redis_users),
     Duty("clocks", 1, turn_clocks),
     Duty("base_prices", 30, follow_fleet),
-    Duty("waits", 1, learn_waits),
+    Duty("waits", 2, learn_waits),
     Duty("sweep_holds", 60, sweep_holds),
     Duty("ledger_proof", 600, want_proof),
     Duty("rates", 60, want_rates),

@@ -40,7 +40,7 @@ class Board:
     gpus: tuple[Gpu, ...]
     line: Line
     known: Mapping[int, Quantiles]  # by bid, 0 without credits
-    behind_seconds: float  # of GPU work behind the rows that were read
+    truncated: bool  # more stands behind the rows that were read
 
     @cached_property
     def names(self) -> frozenset[Hashable]:
@@ -51,6 +51,22 @@ class Board:
     def starts(self) -> dict[Hashable, Start]:
         """Job's id, as text → its start."""
         return replay.starts(self.gpus, self.line)
+
+    @cached_property
+    def behind_seconds(self) -> float:
+        """GPU work of the workshop's line behind the rows that were read."""
+        if not self.truncated:
+            return 0.0
+        with connection.cursor() as cursor:
+            cursor.execute(_WHOLE, [self.workshop_id])
+            (whole,) = cursor.fetchone()
+        mine = (job for job in self.line if job.candidate.workshop_id == self.workshop_id)
+        return max(0.0, float(whole) - sum(job.gpu_seconds for job in mine))
+
+    @cached_property
+    def last_place(self) -> tuple[int, int, str]:
+        """Of the rows that were read."""
+        return max((job.place for job in self.line), default=(0, 0, ""))
 
     def learned(self, level: int) -> Quantiles:
         """What is known of waits at this bid."""
@@ -70,7 +86,7 @@ class Board:
         found = replay.starts(self.gpus, line, until=name).get(name)
         if found is None:
             return None
-        if found.gpu is None and self.behind_seconds:
+        if self.truncated and extra.place > self.last_place:
             return found.seconds + self.behind_seconds / sum(gpu.speed for gpu in self.gpus)
         return found.seconds
 
@@ -137,14 +153,19 @@ def _joining(board: Board, job: Job, quote: Quote | None) -> Waiting:
 
 # --- reading -------------------------------------------------------------------------------------
 
-# Jobs of other workshops count where they could take a GPU that serves this one too.
+# By size of job, so that the index of the pick gives the heads of a long line without sorting it. Jobs of
+# other workshops count where they could take a GPU that serves this one too.
 _LINE = """
-WITH line AS MATERIALIZED (
-  SELECT j.* FROM jobs_job j JOIN accounts_workshop w ON w.id = j.workshop_id
-  WHERE j.status = 'queued' AND w.paused_reason = '' AND (j.workshop_id = %(workshop)s OR %(shared)s)
-    AND (j.template_id IS NULL
-         OR j.template_id NOT IN (SELECT id FROM jobs_template WHERE paused_reason <> ''))
-  ORDER BY j.queue_class, j.queue_key_ms, j.id LIMIT %(most)s
+WITH heads AS MATERIALIZED (
+  SELECT h.id FROM accounts_workshop w CROSS JOIN unnest(%(sizes)s::smallint[]) AS c (vram_class)
+  CROSS JOIN LATERAL (
+    SELECT j.id, j.queue_class, j.queue_key_ms FROM jobs_job j
+    WHERE j.status = 'queued' AND j.workshop_id = w.id AND j.vram_class = c.vram_class
+      AND (j.template_id IS NULL
+           OR j.template_id NOT IN (SELECT id FROM jobs_template WHERE paused_reason <> ''))
+    ORDER BY j.queue_class, j.queue_key_ms, j.id LIMIT %(most)s) h
+  WHERE w.paused_reason = '' AND (w.id = %(workshop)s OR %(shared)s)
+  ORDER BY h.queue_class, h.queue_key_ms, h.id LIMIT %(most)s
 )
 SELECT json_build_object(
   'id', j.id, 'student', j.student_id, 'workshop', j.workshop_id, 'model', j.model_key,
@@ -152,15 +173,21 @@ SELECT json_build_object(
   'seconds', j.gpu_seconds, 'loading', j.loading_seconds, 'vram', j.vram_bytes, 'type', j.job_type,
   'pinned', j.pinned_agent_id, 'refused', j.refused_agents,
   'files', coalesce(q.model_files, '[]'), 'nodes', coalesce(q.node_types, '[]'))
-FROM line j LEFT JOIN market_order o ON o.job_id = j.id LEFT JOIN market_quote q ON q.id = o.quote_id
+FROM heads h JOIN jobs_job j ON j.id = h.id
+LEFT JOIN market_order o ON o.job_id = j.id LEFT JOIN market_quote q ON q.id = o.quote_id
 """
+
+_WHOLE = "SELECT coalesce(sum(gpu_seconds), 0) FROM jobs_job WHERE workshop_id = %s AND status = 'queued'"
 
 
 def _read(workshop: Workshop) -> Board:
     standings = tuple(picks.standings())
     shared = any(one.agent.workshop_id is None for one in standings)
     with connection.cursor() as cursor:
-        cursor.execute(_LINE, {"workshop": workshop.pk, "shared": shared, "most": MOST_ROWS})
+        classes = [0, *matching.VRAM_CLASSES]
+        cursor.execute(
+            _LINE, {"workshop": workshop.pk, "shared": shared, "most": MOST_ROWS, "sizes": classes}
+        )
         rows = [json.loads(row) if isinstance(row, str) else row for (row,) in cursor.fetchall()]
     jobs = [_waiting(row, standings) for row in rows]
     sizes = {job.candidate.model_key: job.model_bytes for job in jobs}
@@ -171,20 +198,8 @@ def _read(workshop: Workshop) -> Board:
         gpus=tuple(_gpu(one, sizes) for one in standings),
         line=Line(jobs),
         known={row.level: Quantiles(row.low, row.middle, row.high, row.count) for row in known},
-        behind_seconds=_behind(workshop, jobs) if len(rows) == MOST_ROWS else 0.0,
+        truncated=len(rows) == MOST_ROWS,
     )
-
-
-def _behind(workshop: Workshop, jobs: list[Waiting]) -> float:
-    """GPU-seconds of this workshop's line that the rows read leave out."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT coalesce(sum(gpu_seconds), 0) FROM jobs_job WHERE workshop_id = %s AND status = 'queued'",
-            [workshop.pk],
-        )
-        (whole,) = cursor.fetchone()
-    read = sum(job.gpu_seconds for job in jobs if job.candidate.workshop_id == workshop.pk)
-    return max(0.0, float(whole) - read)
 
 
 def _gpu(one: Standing, sizes: Mapping[str, int]) -> Gpu:

@@ -133,7 +133,7 @@ def _rounded(found: Board, level: int, seconds: float) -> Interval:
 def _behind(job: Job, found: Board) -> Interval | None:
     """Behind the rows that a board reads: after all of them and, likely, half of the work behind them."""
     serving = [one for one in found.serving() if one.abilities.vram_total_bytes >= job.vram_bytes]
-    if not serving or not found.behind_seconds:
+    if not serving or not found.truncated or not found.starts:
         return None
     at = max(start.seconds for start in found.starts.values())
     at += found.behind_seconds / 2 / sum(one.agent.speed_factor or 1.0 for one in serving)

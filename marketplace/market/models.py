@@ -96,6 +96,9 @@ class Order(models.Model):
     job = models.OneToOneField(Job, on_delete=models.PROTECT, related_name="order")
     created_at = models.DateTimeField(db_default=MarketNow(), editable=False)
 
+    class Meta:
+        indexes = [models.Index(fields=["created_at"], name="order_by_time")]
+
     def __str__(self) -> str:
         return f"order of {self.job_id}"
 

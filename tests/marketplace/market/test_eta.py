@@ -250,6 +250,7 @@ def test_behind_the_rows_read_the_work_ahead_tells(monkeypatch: pytest.MonkeyPat
     jobs = [a_job(student, workshop, seconds=50) for _ in range(6)]
     near, far = told(eta.interval(jobs[1])), told(eta.interval(jobs[5]))
     assert near < far
+    assert far <= told(eta.before_click(a_quote(student, workshop)))
 
 
 def test_a_board_is_kept_for_its_second_and_read_anew_for_a_new_job(settings: Any) -> None:
