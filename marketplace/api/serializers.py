@@ -170,6 +170,9 @@ class QuoteSerializer(_Answer):
 class OrderRequestSerializer(serializers.Serializer[Any]):
     quote = serializers.UUIDField()
     bid = serializers.IntegerField(required=False, default=1, min_value=1, max_value=1000)
+    unpaid = serializers.BooleanField(
+        required=False, default=False, help_text="Without credits: later, one at a time, nothing is paid."
+    )
 
 
 class ArtifactSerializer(_Answer):
@@ -222,6 +225,15 @@ class JobSerializer(_Answer):
     captured_milli = serializers.IntegerField(allow_null=True, help_text="Paid; null before the end.")
     returned_milli = serializers.IntegerField(allow_null=True, help_text="Of what was set aside, given back.")
     charged_ms = serializers.IntegerField(help_text="Reference GPU time.")
+    bid = serializers.IntegerField(help_text="Most its owner pays, as a multiple of the base price.")
+    unpaid = serializers.BooleanField(help_text="Sent without credits: it runs later and pays nothing.")
+    clearing_multiplier = serializers.FloatField(
+        allow_null=True, help_text="Multiple of the base price it pays; null while it waits."
+    )
+    clearing_reason = serializers.CharField(allow_blank=True, help_text="Why that multiple.")
+    bought_milli = serializers.IntegerField(
+        allow_null=True, help_text="Paid afterwards for what a failed job did produce."
+    )
     simulated = serializers.BooleanField()
     agent = serializers.CharField(allow_blank=True)
     event_seq = serializers.IntegerField()

@@ -169,7 +169,7 @@ class JobsView(_View):
     def post(self, request: Request) -> Response:
         asked = _checked(shapes.OrderRequestSerializer, request.data)
         key = _idempotency_key(request)
-        job = orders.place(self.user, asked["quote"], key=key, bid=asked["bid"])
+        job = orders.place(self.user, asked["quote"], key=key, bid=asked["bid"], unpaid=asked["unpaid"])
         found = queries.visible_job(self.user, job.pk)
         return _written(shapes.JobDetailSerializer, words.job_words(self.user, found), 201)
 

@@ -91,6 +91,7 @@ HOUR_MS = 3_600_000
 AGENT = Abilities(24 * GIB, any_model=True, resident_models=["sdxl"])
 MODELS = st.sampled_from(["", "sdxl", "flux"])
 RIVALS = st.lists(st.tuples(st.integers(1, 4), st.integers(0, HOUR_MS), MODELS), max_size=8)
+Rivals = list[tuple[int, int, str]]
 MINE = 1  # the student whose job is looked at
 
 
@@ -111,7 +112,7 @@ def price_if_first(mine: Candidate, others: list[Candidate]) -> float | None:
 
 
 @given(st.integers(0, HOUR_MS), MODELS, RIVALS)
-def test_the_price_is_the_same_at_every_bid_that_wins(base_ms: int, model: str, rivals: list) -> None:  # type: ignore[type-arg]
+def test_the_price_is_the_same_at_every_bid_that_wins(base_ms: int, model: str, rivals: Rivals) -> None:
     others = line_of([rival for rival in rivals if rival[0] != MINE])
     mine = candidate(1, base_ms, student_id=MINE, model_key=model)
     bids = [replace(mine, bid=bid, queue_key_ms=base_ms - head_start_ms(bid)) for bid in BIDS]
@@ -124,7 +125,7 @@ def test_the_price_is_the_same_at_every_bid_that_wins(base_ms: int, model: str, 
 
 
 @given(st.integers(0, HOUR_MS), MODELS, RIVALS)
-def test_ones_own_jobs_never_change_ones_price(base_ms: int, model: str, rivals: list) -> None:  # type: ignore[type-arg]
+def test_ones_own_jobs_never_change_ones_price(base_ms: int, model: str, rivals: Rivals) -> None:
     line = line_of(rivals)
     others = [job for job in line if job.student_id != MINE]
     mine = candidate(1, base_ms - head_start_ms(4), student_id=MINE, model_key=model, bid=4)
@@ -134,10 +135,10 @@ def test_ones_own_jobs_never_change_ones_price(base_ms: int, model: str, rivals:
 
 @given(RIVALS.filter(bool), MODELS, MODELS, st.integers(0, 10**6))
 def test_two_minutes_of_affinity_are_all_that_a_loaded_model_adds_to_the_bound(
-    rivals: list,
+    rivals: Rivals,
     model: str,
     other: str,
-    later_ms: int,  # type: ignore[type-arg]
+    later_ms: int,
 ) -> None:
     first = candidate(1, 0, student_id=1, model_key=model)
     late_ms = matching.AFFINITY_MS + 1 + later_ms
