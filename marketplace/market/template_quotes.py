@@ -105,6 +105,7 @@ def order(
     changes: Sequence[Change] = (),
     title: str = "",
     bid: int = 1,
+    unpaid: bool = False,
 ) -> Job:
     """Price and order at once. The same key and form give the same job again, another form a KeyConflict.
 
@@ -127,7 +128,7 @@ def order(
         except IntegrityError:  # a twin with the same key and form was faster
             row = Quote.objects.get(pk=quote_id)
         found = row
-    return orders.place(student, found.pk, key=key, bid=bid)
+    return orders.place(student, found.pk, key=key, bid=bid, unpaid=unpaid)
 
 
 def filled(template: Template, values: Mapping[str, Any], changes: Sequence[Change] = ()) -> bytes:

@@ -11,10 +11,10 @@ from accounts.models import User
 from jobs import queries
 from jobs.models import ON_AGENT, TERMINAL, Artifact, Attempt, FailureCause, Job, Status
 from marketplace.live import frames
-from marketplace.market import class_clock, eta, orders
+from marketplace.market import class_clock, eta, failures, orders
 from marketplace.market.models import Quote
 from marketplace.pricing.quote import CEILING
-from marketplace.web import numbers, words
+from marketplace.web import bids, numbers, words
 
 LINE_SHOWN = 24  # beyond this many, boxes of a line are too thin to see
 SEED_FIELDS = ("seed", "noise_seed")
@@ -58,6 +58,9 @@ def context(user: User, job: Job) -> dict[str, Any]:
         "most_ms": int(CEILING * Fraction(job.gpu_seconds) * 1000),
         "failure": _failure(job),
         "artifacts": _artifacts(user, job) if job.status in TERMINAL else [],
+        "bid": bids.of_job(job),
+        "buy_milli": failures.buy_price(job),
+        "terms": failures.failure_terms(job) if job.status != Status.SUCCEEDED else "",
         "made_with": _made_with(job, quote, last) if job.status == Status.SUCCEEDED else {},
     }
 

@@ -12,8 +12,8 @@ from django.views.decorators.http import require_GET, require_POST, require_safe
 from jobs import queries
 from jobs.artifacts import content_disposition
 from jobs.models import Job, Status
-from marketplace.market import orders
-from marketplace.web import job_page
+from marketplace.market import bidding, failures, orders
+from marketplace.web import bids, job_page
 from marketplace.web.guard import Region, SignedInRequest, signed_in
 from marketplace.web.numbers import credits_exact
 
@@ -67,6 +67,42 @@ def cancel(request: SignedInRequest, job_id: uuid.UUID) -> HttpResponse:
     else:
         said = _("It had ended before you cancelled. %(paid)s paid, %(back)s returned.") % amounts
     messages.info(request, said)
+    return redirect("web:job", job_id=found.pk)
+
+
+@require_POST
+@signed_in
+def bid(request: SignedInRequest, job_id: uuid.UUID) -> HttpResponse:
+    """Raise, lower or withdraw the bid of one's own waiting job."""
+    found = find(request, job_id)
+    try:
+        changed = bidding.rebid(found, request.user, bids.read(request.POST.get("multiple", "0")))
+    except orders.InsufficientCredits as short:
+        told = _("You are %(missing)s credits short of that bid. Your bid stands as it was.")
+        messages.error(request, told % {"missing": credits_exact(short.shortfall_milli)})
+    except (bidding.BadBid, bidding.BidsFrozen, bidding.BidTooLate, orders.NotAllowed) as refused:
+        messages.error(request, str(refused))
+    else:
+        told = _("Your bid is ×%(bid)s now; at most %(most)s credits are set aside.")
+        messages.info(request, told % {"bid": changed.bid, "most": credits_exact(changed.held_milli)})
+    return redirect("web:job", job_id=found.pk)
+
+
+@require_POST
+@signed_in
+def buy(request: SignedInRequest, job_id: uuid.UUID) -> HttpResponse:
+    """Pay for what one's own failed job did produce."""
+    found = find(request, job_id)
+    try:
+        bought = failures.buy_failed(found, request.user)
+    except orders.InsufficientCredits as short:
+        told = _("You are %(missing)s credits short. Nothing was paid.")
+        messages.error(request, told % {"missing": credits_exact(short.shortfall_milli)})
+    except (failures.NothingToBuy, orders.NotAllowed) as refused:
+        messages.error(request, str(refused))
+    else:
+        paid = credits_exact(bought.bought_milli or 0)
+        messages.info(request, _("Bought for %(paid)s credits.") % {"paid": paid})
     return redirect("web:job", job_id=found.pk)
 
 

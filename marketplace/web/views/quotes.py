@@ -15,9 +15,9 @@ from jobs import queries
 from jobs.job_types.base import Refusal
 from jobs.job_types.comfyui import form as forms
 from jobs.models import Job
-from marketplace.market import eta, orders, template_quotes
+from marketplace.market import bidding, eta, orders, template_quotes
 from marketplace.market.models import Quote
-from marketplace.web import drafts, quote_page, template_page
+from marketplace.web import bids, drafts, quote_page, template_page
 from marketplace.web.context import balance_of
 from marketplace.web.guard import Region, SignedInRequest, signed_in
 from marketplace.web.numbers import credits_exact
@@ -53,7 +53,15 @@ def run(request: SignedInRequest, quote_id: uuid.UUID) -> HttpResponse:
     """Order it. Pressing twice, or coming back to press again, gives the same job."""
     found = _find(request.user, quote_id)
     try:
-        job = orders.place(request.user, found.pk, key=request.POST.get("key") or None)
+        job = orders.place(
+            request.user,
+            found.pk,
+            key=request.POST.get("key") or None,
+            bid=bids.read(request.POST.get("bid", "")),
+            unpaid=bool(request.POST.get("unpaid")),
+        )
+    except (bidding.BadBid, orders.HasCredits) as refused:
+        return _page(request, found, problem=str(refused), status=CONFLICT)
     except orders.InsufficientCredits as short:
         missing = _("You are %(missing)s credits short. Nothing was set aside.")
         return _page(
@@ -179,6 +187,7 @@ def _run_bar(request: SignedInRequest, found: Quote, problem: str = "") -> Regio
         "starts": eta.before_click(found),
         "after_milli": after_milli,
         "short_milli": max(-after_milli, 0),
+        **bids.context(found, balance["available_milli"], bids.read(request.POST.get("bid", ""))),
     }
     return Region(request, "web/_quote_run.html", context)
 

@@ -14,8 +14,8 @@ from jobs import queries
 from jobs.job_types.base import Problem
 from jobs.job_types.comfyui import form as forms
 from jobs.models import Template
-from marketplace.market import eta, orders, template_quotes
-from marketplace.web import drafts, quote_page, template_page
+from marketplace.market import bidding, eta, orders, template_quotes
+from marketplace.web import bids, drafts, quote_page, template_page
 from marketplace.web.drafts import Draft
 from marketplace.web.guard import Region, SignedInRequest, signed_in
 from marketplace.web.numbers import credits_exact
@@ -23,6 +23,8 @@ from marketplace.web.template_page import Answer
 
 NOT_ENOUGH, CONFLICT, TOO_MANY = 402, 409, 429
 ORDER_REFUSALS = (
+    bidding.BadBid,
+    orders.HasCredits,
     orders.InsufficientCredits,
     orders.KeyConflict,
     orders.QuoteSpent,
@@ -78,6 +80,8 @@ def run(request: SignedInRequest, template_id: int) -> HttpResponse:
             shown_ceiling_milli=int(shown) if shown.isdecimal() and len(shown) < 19 else None,
             changes=draft.changes,
             title=draft.title,
+            bid=bids.read(request.POST.get("bid", "")),
+            unpaid=bool(request.POST.get("unpaid")),
         )
     except template_quotes.PriceMoved as moved:
         said = _("The price changed: it is now never above %(most)s. Nothing was set aside yet.")
@@ -148,6 +152,8 @@ def order_refused(error: Exception) -> Answer:
     if isinstance(error, orders.QuoteExpired):
         said = _("The earlier price had expired, this is a new one. Nothing was set aside yet.")
         return Answer(said=said, status=CONFLICT)
+    if isinstance(error, bidding.BadBid | orders.HasCredits):
+        return Answer(said=str(error), status=CONFLICT)
     return Answer(said=str(error), status=TOO_MANY)
 
 
@@ -193,6 +199,7 @@ def price_region(request: SignedInRequest, found: Template, draft: Draft, answer
             "starts": eta.before_click(answer.quote),
             "after_milli": after_milli,
             "short_milli": max(-after_milli, 0),
+            **bids.context(answer.quote, available_milli, bids.read(request.POST.get("bid", ""))),
             "hints": template_page.hints(answer.quote),
         }
     return Region(request, "web/_template_quote.html", context)

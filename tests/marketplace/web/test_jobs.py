@@ -239,7 +239,7 @@ def test_a_job_page_asks_few_questions(
     page: Client, job: Job, agent: Agent, django_assert_max_num_queries: Callable, settings: Any
 ) -> None:
     settings.ETA_CACHE_SECONDS = 1  # as the site runs
-    with django_assert_max_num_queries(19):
+    with django_assert_max_num_queries(20):
         page.get(f"/jobs/{job.pk}")
     taken(agent).succeed()
     with django_assert_max_num_queries(12):

@@ -124,6 +124,7 @@ function replace(region, html) {
   const said = region.querySelector("[data-say]")?.dataset.say;
   region.innerHTML = html;
   window.htmx?.process(region);
+  region.dispatchEvent(new Event("live:changed", { bubbles: true }));
   for (const id of open) document.getElementById(id)?.setAttribute("open", "");
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
   const saying = region.querySelector("[data-say]")?.dataset.say;

@@ -3,6 +3,7 @@ import "./forms.js";
 import "./drop.js";
 import "./upload.js";
 import "./compose.js";
+import "./bids.js";
 import { start } from "./live.js";
 
 start();
