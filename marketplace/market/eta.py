@@ -34,7 +34,6 @@ __all__ = [
 ]
 
 Interval = tuple[float, float]
-_END = (32767, 2**63 - 1, "ffffffff-ffff-ffff-ffff-ffffffffffff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +44,14 @@ class _Line:
     jobs_waiting: int
 
 
+# Held-back jobs stand behind the line.
 _PLACE = """
-SELECT count(*) FILTER (WHERE (queue_class, queue_key_ms, id) < (%(class)s, %(key)s, %(id)s::uuid)), count(*)
-FROM jobs_job WHERE workshop_id = %(workshop)s AND status = %(status)s
+SELECT count(*) FILTER (WHERE status = 'queued' AND (
+         %(held)s OR (queue_class, queue_key_ms, id) < (%(class)s, %(key)s, %(id)s::uuid)))
+     + count(*) FILTER (WHERE status = 'held_back' AND %(held)s
+         AND (queue_class, queue_key_ms, id) < (%(class)s, %(key)s, %(id)s::uuid)),
+       count(*)
+FROM jobs_job WHERE workshop_id = %(workshop)s AND status IN ('queued', 'held_back')
 """
 
 
@@ -149,24 +153,12 @@ def _quote_paused(quote: Quote) -> bool:
 
 
 def _line(job: Job) -> _Line:
-    place = (job.queue_class, job.queue_key_ms, str(job.pk))
-    if job.status == Status.HELD_BACK:
-        queued = _read_line(job.workshop_id, _END, Status.QUEUED)
-        held = _read_line(job.workshop_id, place, Status.HELD_BACK)
-        return _Line(queued.jobs_ahead + held.jobs_ahead, queued.jobs_waiting + held.jobs_waiting)
-    queued = _read_line(job.workshop_id, place, Status.QUEUED)
-    held_back = Job.objects.filter(workshop_id=job.workshop_id, status=Status.HELD_BACK).count()
-    return _Line(queued.jobs_ahead, queued.jobs_waiting + held_back)
-
-
-def _read_line(workshop_id: int, place: tuple[int, int, str], status: Status) -> _Line:
-    queue_class, queue_key_ms, job_id = place
-    parameters: dict[str, int | str] = {
-        "workshop": workshop_id,
-        "class": queue_class,
-        "key": queue_key_ms,
-        "id": job_id,
-        "status": str(status),
+    parameters: dict[str, int | str | bool] = {
+        "workshop": job.workshop_id,
+        "held": job.status == Status.HELD_BACK,
+        "class": job.queue_class,
+        "key": job.queue_key_ms,
+        "id": str(job.pk),
     }
     with connection.cursor() as cursor:
         cursor.execute(_PLACE, parameters)
