@@ -1,5 +1,5 @@
-"""Learning when jobs really start. Every two seconds, in the market loop, each new job's replayed wait is written
-down; when it starts, the quantiles of its bid level move (`waits`) and the row goes.
+"""Learning when jobs really start. Every two seconds, in the market loop, each new job's replayed wait is
+written down; when it starts, the quantiles of its bid level move (`waits`) and the row goes.
 
 Jobs that were moved on another way than by waiting teach nothing: their bid was changed, the mode was
 switched, they were cancelled, or sent back by a GPU.

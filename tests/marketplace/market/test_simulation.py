@@ -9,7 +9,7 @@ from marketplace.market.policies import registry
 from marketplace.market.policies.fifo import Fifo
 from marketplace.market.policies.market import Market
 from marketplace.market.simulated_class import S1, S2, Cheat
-from marketplace.market.simulation import _Run
+from marketplace.market.simulated_run import Run
 
 SMALL = replace(S2, students=24, hours=1.0, gpus=((24, 0.36), (80, 0.9)))
 
@@ -22,7 +22,7 @@ def test_the_same_seed_gives_the_same_class() -> None:
 
 @pytest.mark.parametrize("name", sorted(registry.POLICIES))
 def test_every_policy_runs_every_job(name: str) -> None:
-    run = _Run(SMALL, registry.named(name), 1, None, False)
+    run = Run(SMALL, registry.named(name), 1, None, False)
     run.go()
     assert all(job.ended_at is not None for job in run.jobs)
     assert not list(run.line)
@@ -30,14 +30,14 @@ def test_every_policy_runs_every_job(name: str) -> None:
 
 
 def test_nobody_spends_more_than_was_given() -> None:
-    run = _Run(SMALL, Market(), 2, Cheat.ALWAYS_4X, False)
+    run = Run(SMALL, Market(), 2, Cheat.ALWAYS_4X, False)
     run.go()
     assert all(0 <= owner.available_milli <= SMALL.allowance_milli for owner in run.owners)
     assert all(1.0 <= job.multiplier <= job.bid for job in run.jobs)
 
 
 def test_what_is_above_the_cap_enters_later() -> None:
-    run = _Run(SMALL, Market(), 3, Cheat.SPAM, False)
+    run = Run(SMALL, Market(), 3, Cheat.SPAM, False)
     run.go()
     spam = [job for job in run.jobs if job.owner.number == 0]
     at_once = [job for job in spam if job.entered_at == job.sent_at == spam[0].sent_at]
@@ -46,7 +46,7 @@ def test_what_is_above_the_cap_enters_later() -> None:
 
 
 def test_jobs_keep_to_gpus_that_hold_them() -> None:
-    run = _Run(SMALL, Fifo(), 1, None, False)
+    run = Run(SMALL, Fifo(), 1, None, False)
     run.go()
     large = [job for job in run.jobs if job.wish.model.vram_gib > 24]
     assert large
