@@ -37,6 +37,7 @@ class Config:
     comfyui_command: str  # "" = somebody else starts ComfyUI
     hang_seconds: float  # silence on the reference GPU after which a prompt hangs
     disk_floor_bytes: int
+    any_model: bool = False  # of a simulated GPU: whatever file a graph names is there
 
     @property
     def simulated(self) -> bool:
@@ -74,6 +75,7 @@ def load(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Config
         comfyui_command=env.text("COMFYUI_COMMAND", ""),
         hang_seconds=env.number("HANG_SECONDS", 60, low=1),
         disk_floor_bytes=int(env.number("DISK_FLOOR_MB", 1024, low=0) * MEGABYTE),
+        any_model=simulated and env.choice("SIMULATED_MODELS", ("any", "listed"), "any") == "any",
     )
 
 

@@ -498,7 +498,7 @@ class Core:
             timeline=self.timeline,
             devices=(device,) if device is not None else (),
             job_types=self.registry.names,
-            any_model=self.config.simulated,
+            any_model=self.config.any_model,
         )
         digest = full.node_definitions_sha256
         await self._publish_briefly(full, brief=digest == told)

@@ -63,7 +63,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     address = f"http://127.0.0.1:{port}"
     environment = {name: value for name, value in os.environ.items() if name not in STORES_OF_THE_TESTS}
     environment["PYTHONPATH"] = str(REPOSITORY)
-    environment |= {"DATA_DIR": str(folder), "WEB_BIND": f"127.0.0.1:{port}", "SIMULATOR_SPEED": "4"}
+    environment |= {"DATA_DIR": str(folder), "WEB_BIND": f"127.0.0.1:{port}"}
+    environment |= {"SIMULATOR_SPEED": "4", "SIMULATED_MODELS": "listed"}
     with tempfile.TemporaryFile() as output:
         house = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("house.py"))],

@@ -1,6 +1,5 @@
 """A student's way from a template to a job: steps moved, a missing model swapped, the run."""
 
-import json
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,14 +17,13 @@ from accounts.models import Workshop
 from jobs.models import Job
 from marketplace.market import importing
 from marketplace.market.models import Quote
+from tests.browser.subgraph_file import GONE, subgraph_file
 from tests.factories.jobs import a_student, a_workshop
 from tests.factories.templates import a_comfyui_agent, a_template
 from tests.factories.workflows import MODEL, a_sketch
-from tests.jobs.job_types.comfyui.ui_files import Ui
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 Answer = TypeVar("Answer")
-GONE = "sdxl_of_somebody.safetensors"
 PASSWORD = "darkroom-demo"
 
 
@@ -69,26 +67,6 @@ def a_template_of_a_missing_model() -> int:
         "label": "Prompt",
     }
     return a_template(Workshop.objects.get(), a_sketch(model=GONE), form=[prompt]).pk
-
-
-def subgraph_file(folder: Path) -> Path:
-    """The editor's file of a sketch whose sampling stands in a subgraph; its model is nobody's."""
-    inner = Ui().add(5, "KSampler", 7, "randomize", 12, 7.0, "euler", "normal", 1.0)
-    inner.wire(-10, 0, 5, "model", "MODEL").wire(-10, 1, 5, "positive", "CONDITIONING")
-    inner.wire(-10, 2, 5, "negative", "CONDITIONING").wire(-10, 3, 5, "latent_image", "LATENT")
-    kind = "0b1c2d3e-0000-4000-8000-000000000001"
-    subgraph = inner.as_subgraph(kind, ["model", "positive", "negative", "latent_image"], {"LATENT": (5, 0)})
-    ui = Ui().add(1, "CheckpointLoaderSimple", GONE).add(2, "CLIPTextEncode", "a lighthouse")
-    ui.add(3, "CLIPTextEncode", "blurry").add(4, "EmptyLatentImage", 512, 512, 1).add(128, kind)
-    ui.add(6, "VAEDecode").add(7, "SaveImage", "ComfyUI")
-    ui.wire(1, 1, 2, "clip", "CLIP").wire(1, 1, 3, "clip", "CLIP").wire(1, 0, 128, "model", "MODEL")
-    ui.wire(2, 0, 128, "positive", "CONDITIONING").wire(3, 0, 128, "negative", "CONDITIONING")
-    ui.wire(4, 0, 128, "latent_image", "LATENT").wire(128, 0, 6, "samples", "LATENT")
-    ui.wire(1, 2, 6, "vae", "VAE").wire(6, 0, 7, "images", "IMAGE")
-    ui.subgraphs.append(subgraph)
-    file = folder / "tram_at_night.json"
-    file.write_text(json.dumps(ui.data))
-    return file
 
 
 def sign_in(page: Page, address: str, name: str) -> None:
