@@ -92,9 +92,17 @@ def before_click(quote: Quote, bid: int = 1, *, unpaid: bool = False) -> Interva
 
 
 def before_click_by_bid(quote: Quote) -> dict[int, Interval | None]:
-    """The same for each bid that counts in the workshop: 1, 2 and 4 in the market, else 1."""
+    """The same for each bid that counts in the workshop: 1, 2 and 4 in the market, else 1. A higher bid is
+    never told a later start: it delays no job, whatever little was learned of it says."""
     bids = BIDS if places.policy_of(quote.workshop).uses_bids else BIDS[:1]
-    return {bid: before_click(quote, bid) for bid in bids}
+    told: dict[int, Interval | None] = {}
+    below: Interval | None = None
+    for bid in bids:
+        found = before_click(quote, bid)
+        if found is not None and below is not None:
+            found = min(found[0], below[0]), min(found[1], below[1])
+        told[bid] = below = found
+    return told
 
 
 def p50_start_seconds(quote: Quote, bid: int = 1, *, unpaid: bool = False) -> float | None:

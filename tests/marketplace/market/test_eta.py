@@ -171,6 +171,20 @@ def test_each_bid_of_the_market_has_its_time() -> None:
     assert list(found) == [1, 2, 4]
 
 
+def test_a_higher_bid_is_never_told_a_later_start() -> None:
+    workshop = a_workshop(policy="market")
+    agent = an_agent()
+    a_job(a_student(workshop), workshop, seconds=60)
+    taken(agent).run()
+    quote = a_quote(a_student(workshop), workshop)
+    WaitQuantile.objects.create(
+        workshop=workshop, policy="market", level=4, low=1.0, middle=2.0, high=3.0, count=9
+    )
+    found = eta.before_click_by_bid(quote)
+    assert told(eta.before_click(quote, 4)) > told(found[1])
+    assert told(found[4]) <= told(found[2]) <= told(found[1])
+
+
 def test_where_bids_dont_count_there_is_one_time() -> None:
     workshop = a_workshop(policy="fifo")
     an_agent()
