@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, LiteralString
 
 from django.db import connection, transaction
@@ -153,10 +154,6 @@ def assign(
 
     `function`: one of the room above that calls jobs_assign and writes more with it, given `more` arguments.
     """
-    query = sql.SQL(_ASSIGN).format(
-        function=sql.Identifier(function),
-        more=sql.Composed([part for one in more for part in (sql.SQL(", "), sql.Literal(one))]),
-    )
     told = {"agent": agent_name, "status": str(Status.ASSIGNED)}
     values: dict[str, Any] = {
         # As PostgreSQL writes arrays: quicker than the driver does, and there is nothing to quote in them.
@@ -169,9 +166,10 @@ def assign(
         "agent_name": agent_name,
         "token": token,
         "simulated": simulated,
+        **{f"more{number}": one for number, one in enumerate(more)},
     }
     with connection.cursor() as cursor:
-        cursor.execute(query, values)
+        cursor.execute(_assign_query(function, len(more)), values)
         row = cursor.fetchone()
     if row is None:
         return None
@@ -394,6 +392,14 @@ SELECT job_id, student_id, workshop_id, seq, attempt_count, attempt_id FROM {fun
   %(ids)s::uuid[], %(multipliers)s::float8[], %(reasons)s::text[], %(sources)s::text[], %(agent_id)s,
   %(agent_name)s, %(token)s, %(simulated)s, %(data)s::jsonb{more})
 """
+
+
+@lru_cache
+def _assign_query(function: LiteralString, more: int) -> str:
+    """The call of the function with so many arguments more; put together once."""
+    others = [part for number in range(more) for part in (sql.SQL(", "), sql.Placeholder(f"more{number}"))]
+    query = sql.SQL(_ASSIGN).format(function=sql.Identifier(function), more=sql.Composed(others))
+    return query.as_string(None)
 
 
 def _remember_bounce(job_id: uuid.UUID, agent_id: str, free_bytes: int) -> None:

@@ -16,8 +16,8 @@ from marketplace.market import clearing, matching
 from marketplace.market.matching import Abilities, Candidate, InHand
 
 SILENT_SECONDS = 3 * HEARTBEAT_SECONDS  # an agent unheard for so long gets nothing new
-HEADS = 8  # looked at of each size of job, and of each loaded model
-BEST = 24  # kept of them
+HEADS = 4  # looked at of each size of job, and of each loaded model: one more than a student has in line
+BEST = 20  # kept of them
 DEEPEST = 512  # times as many, while all that is found needs what the agent lacks
 # As PostgreSQL writes arrays, once: the driver would write them anew for every look.
 _SIZES = "{" + ",".join(map(str, matching.VRAM_CLASSES)) + "}"
