@@ -5,7 +5,7 @@ import os
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import django
@@ -60,6 +60,11 @@ SELECT a.id, i.node_definitions_id, i.model_files, i.any_model, i.job_types
 FROM fleet_inventory i, fleet_agent a WHERE i.agent_id = %(agent)s AND a.hostname = 'copy'
 """,
 )
+
+
+def run() -> Iterator[dict[str, Any]]:
+    """One line: the whole pick's p95 at 100,000 waiting."""
+    yield measure()
 
 
 def measure() -> dict[str, Any]:
