@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-import structlog
 from django.db import connection, transaction
 
 from accounts import clock
@@ -40,7 +39,6 @@ from marketplace.market.models import Lease
 from marketplace.market.picks import Standing
 from marketplace.pricing import quote as pricing
 
-log = structlog.get_logger(__name__)
 LEASE = timedelta(seconds=LEASE_SECONDS)
 REDELIVERY = timedelta(seconds=5)
 LEAST_STOP_MS = 10_000  # a quote of a second may be wrong by more than its triple
@@ -101,7 +99,6 @@ def assign(agent_id: str, epoch: int | None = None) -> Assigned | None:
         return None
     moved, attempt_id, token = begun
     announce(moved)
-    log.info("market.assigned", job=str(moved.job_id), attempt=attempt_id, agent=agent_id)
     return Assigned(moved.job_id, Parcel(agent_id, moved.job_id, attempt_id, token, 1, seen.timeline))
 
 

@@ -114,14 +114,15 @@ BEGIN
   THEN
     RETURN;
   END IF;
-  FOR job_id, student_id, workshop_id, seq, attempt_count, attempt_id IN
-    SELECT * FROM jobs_assign(p_ids, p_multipliers, p_reasons, p_sources, p_agent_id, p_agent_name, p_token,
-                              p_simulated, p_data)
-  LOOP
-    INSERT INTO market_lease (attempt_id, agent_id, token, expires_at, command, command_reason)
-    VALUES (market_assign.attempt_id, p_agent_id, p_token, market_now() + p_lease, '', '');
-    RETURN NEXT;
-  END LOOP;
+  SELECT * INTO job_id, student_id, workshop_id, seq, attempt_count, attempt_id
+  FROM jobs_assign(p_ids, p_multipliers, p_reasons, p_sources, p_agent_id, p_agent_name, p_token, p_simulated,
+                   p_data);
+  IF attempt_id IS NULL THEN
+    RETURN;
+  END IF;
+  INSERT INTO market_lease (attempt_id, agent_id, token, expires_at, command, command_reason)
+  VALUES (market_assign.attempt_id, p_agent_id, p_token, market_now() + p_lease, '', '');
+  RETURN NEXT;
 END
 $$
 """
