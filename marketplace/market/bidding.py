@@ -1,13 +1,15 @@
 """Bids: the most a student pays for a job, as a multiple of the base price, changed while the job waits."""
 
 from django.db import transaction
+from django.db.models import Sum
 from django.utils.translation import gettext as _
 
 from accounts.ledger import posting
+from accounts.ledger.credits import format_credits
 from accounts.ledger.posting import key_for
 from accounts.models import User, Workshop
 from jobs import lifecycle
-from jobs.models import WAITING, Job
+from jobs.models import TERMINAL, WAITING, Job, Status
 from marketplace.market import places
 from marketplace.market.announce import announce, wake
 from marketplace.market.models import Bid
@@ -21,6 +23,10 @@ class BadBid(ValueError):
 
 class BidsNotUsed(BadBid):
     """The class's queue doesn't use bids now: every job is at the base price."""
+
+
+class AboveCreditsCap(BadBid):
+    """The class lets one student set aside only so much for jobs in line and running."""
 
 
 class BidsFrozen(Exception):
@@ -58,6 +64,7 @@ def rebid(job: Job, by: User, multiple: int) -> Job:
         if row.workshop.bids_frozen:
             raise BidsFrozen(_("Bids are frozen for now: those made stand."))
         if row.bid != multiple:
+            _check_cap(row, multiple)
             change(row, multiple, by, place=moved_place(row, multiple))
             wake("rebid")
             row.refresh_from_db()
@@ -83,6 +90,17 @@ def change(row: Job, multiple: int, by: User, *, place: tuple[int, int], reason:
         reason=reason,
     )
     announce(step)
+
+
+def _check_cap(row: Job, multiple: int) -> None:
+    most_milli = row.workshop.max_credits_in_flight_milli
+    if most_milli is None or multiple < row.bid or row.status != Status.QUEUED:
+        return
+    mine = Job.objects.filter(student=row.student_id, workshop=row.workshop).exclude(pk=row.pk)
+    others = mine.exclude(status__in=(*TERMINAL, Status.HELD_BACK)).aggregate(held=Sum("held_milli"))["held"]
+    if others and others + row.ceiling_milli * multiple > most_milli:
+        told = _("At most %(most)s credits may be set aside for your jobs in line and running.")
+        raise AboveCreditsCap(told % {"most": format_credits(most_milli)})
 
 
 def moved_place(row: Job, multiple: int) -> tuple[int, int]:

@@ -190,3 +190,14 @@ def test_a_preempted_winner_keeps_its_bid_and_is_priced_anew() -> None:
     dispatch.assign(agent.pk)
     again = Job.objects.get(pk=mine.pk)
     assert (again.status, again.bid, again.clearing_multiplier) == ("assigned", 4, 1)
+
+
+def test_a_bid_is_not_raised_above_the_credits_that_may_be_in_flight() -> None:
+    workshop = a_market(max_credits_in_flight_milli=800)
+    an_agent()
+    student = a_student(workshop)
+    first, second = a_job(student, workshop, seconds=2), a_job(student, workshop, seconds=2)
+    assert orders.rebid(first, student, 2).held_milli == 500
+    with pytest.raises(orders.BadBid):
+        orders.rebid(second, student, 2)
+    assert (balance_of(student, workshop).held_milli, proven()) == (750, True)
