@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -178,7 +178,7 @@ class Hand:
             await self._or_stop(runner.prepare(self))
         ending = await self._run(runner)
         if ending.outcome is not Outcome.SUCCEEDED:
-            return _Ended(ending.outcome, ending.times, ending.fault, False, ())
+            return await self._salvage(runner, ending)
         if self.stop.kind is StopKind.PREEMPT:
             self.stop.lapse()  # it was quicker than the interrupt: the GPU is free, its outputs count
         self.enter(Phase.STORING)
@@ -196,6 +196,20 @@ class Hand:
             self.leave_gpu()
         self.times = ending.times
         return ending
+
+    async def _salvage(self, runner: Runner, ending: Ending) -> _Ended:
+        """What a failed job did make, stored beside its failure: its owner may buy it. That some of it can't be
+        had changes nothing of how the job ended."""
+        ended = _Ended(ending.outcome, ending.times, ending.fault, False, ())
+        if ending.fault is None or ending.fault.cause is Cause.INFRASTRUCTURE:
+            return ended
+        try:
+            outputs = await self._or_stop(runner.collect(self))
+            self.enter(Phase.STORING)
+            return await self._store(replace(ended, artifacts=tuple(map(_reference, outputs))))
+        except Failed as nothing:
+            logger.info("nothing_salvaged", why=nothing.fault.message)
+            return ended
 
     async def _fetch_spec(self) -> JobSpec:
         attempt, token = self.key

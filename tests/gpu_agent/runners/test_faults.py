@@ -129,3 +129,17 @@ async def test_a_missing_node_is_named(
         fault = (await run(site, configured(comfyui.url), graph=graph)).fault
     assert fault is not None
     assert (fault.cause, fault.node) == (Cause.MISSING_NODE, "5")
+
+
+async def test_what_a_failed_job_did_make_is_stored_beside_its_failure(
+    site: FakeSite, configured: Configured, tmp_path: Path
+) -> None:
+    graph = lab.still_graph()
+    graph["3"] = {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}
+    with fakes.PartialComfyUI(tmp_path / "c") as comfyui:
+        end = await run(site, configured(comfyui.url), graph=graph)
+    assert end.fault is not None
+    assert end.fault.cause is Cause.EXECUTION_ERROR
+    (made,) = end.artifacts
+    assert made.node in {"2", "3"}
+    assert made.sha256 in site.artifacts
