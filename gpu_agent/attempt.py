@@ -198,8 +198,8 @@ class Hand:
         return ending
 
     async def _salvage(self, runner: Runner, ending: Ending) -> _Ended:
-        """What a failed job did make, stored beside its failure: its owner may buy it. If it can't be had, the
-        job ends as it would have."""
+        """What a failed job did make, stored beside its failure: its owner may buy it. Where that fails too,
+        the job ends as it would have."""
         ended = _Ended(ending.outcome, ending.times, ending.fault, False, ())
         if ending.fault is None or ending.fault.cause is Cause.INFRASTRUCTURE:
             return ended
