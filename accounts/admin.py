@@ -67,7 +67,8 @@ class WorkshopAdmin(WorkshopScoped):
     workshop_path = "pk"
     list_display = ["name", "slug", "seats", "policy", "ends_at", "closed_at"]
     search_fields = ["name", "slug"]
-    readonly_fields = ["created_at"]
+    # The mode re-keys the whole line, so it is switched on the class page; its door knows the line.
+    readonly_fields = ["created_at", "policy", "fairness_phi"]
     actions_detail = ["grant_credits", "import_roster", "issue_credits", "pools"]
 
     @action(description=_("Grant credits"), url_path="grant", permissions=["change"])  # type: ignore[untyped-decorator]

@@ -18,8 +18,8 @@ SOON_SECONDS = 60  # who starts within a minute has nothing to gain from a bid
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One bid: milli-credits it sets aside at most, and how many one is short of (0: none). `starts`: the wait
-    as a range of seconds, None: nobody can say."""
+    """One bid: milli-credits it sets aside at most, and how many one is short of (0: none). `starts`: a range
+    of seconds to wait, None: nobody can say."""
 
     multiple: int
     name: Promise

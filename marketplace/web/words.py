@@ -159,3 +159,32 @@ def _was_lost(attempt: Attempt) -> bool:
     return attempt.outcome == LOST or (
         attempt.outcome == Outcome.FAILED and attempt.cause == FailureCause.INFRASTRUCTURE
     )
+
+
+# What staff and the clock did, as the class page tells it; an action without words is told by its name.
+ACTIONS: dict[str, Promise] = {
+    "agent.drain": gettext_lazy("drained a GPU"),
+    "agent.pause": gettext_lazy("paused a GPU"),
+    "agent.resume": gettext_lazy("let a GPU take jobs again"),
+    "agent.unpause": gettext_lazy("let a GPU take jobs again"),
+    "lever.demo": gettext_lazy("ran a demo"),
+    "lever.move": gettext_lazy("moved a job"),
+    "lever.stop": gettext_lazy("stopped a job"),
+    "lever.freeze_bids": gettext_lazy("froze bids"),
+    "lever.thaw_bids": gettext_lazy("let bids change again"),
+    "lever.template_pause": gettext_lazy("paused a template"),
+    "lever.template_resume": gettext_lazy("resumed a template"),
+    "lever.pause": gettext_lazy("paused new starts"),
+    "lever.resume": gettext_lazy("resumed the queue"),
+    "policy.switch": gettext_lazy("switched how to queue"),
+    "session.base_price": gettext_lazy("fixed the base price"),
+    "session.break": gettext_lazy("began a break"),
+    "session.change": gettext_lazy("changed the session"),
+    "session.closed": gettext_lazy("closed the session"),
+    "session.closing": gettext_lazy("began closing"),
+    "session.end_moved": gettext_lazy("moved the session’s end"),
+    "session.last_call": gettext_lazy("called the last call"),
+    "session.make": gettext_lazy("planned a session"),
+    "session.open": gettext_lazy("opened the session"),
+    "session.planned": gettext_lazy("planned a session"),
+}

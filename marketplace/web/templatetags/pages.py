@@ -6,7 +6,7 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from marketplace.web import numbers
+from marketplace.web import numbers, words
 
 register = template.Library()
 
@@ -34,6 +34,12 @@ def moment(at: datetime | None) -> SafeString | str:
     if at is None:
         return ""
     return format_html('<time datetime="{}">{}</time>', at.isoformat(), numbers.moment(at))
+
+
+@register.filter
+def action_words(action: str) -> str:
+    """What an audit row's action was, in words."""
+    return str(words.ACTIONS.get(action, action))
 
 
 @register.filter
