@@ -140,6 +140,26 @@ class QuoteLineSerializer(_Answer):
     free = serializers.BooleanField()
 
 
+class ChangeSerializer(_Answer):
+    node = serializers.CharField()
+    input = serializers.CharField()
+    value = serializers.JSONField()
+
+
+class HintSerializer(_Answer):
+    words = serializers.CharField(help_text="Cheaper if …")
+    saved_milli = serializers.IntegerField()
+    changes = ChangeSerializer(many=True)
+
+
+class ModelSerializer(_Answer):
+    folder = serializers.CharField()
+    name = serializers.CharField()
+    size_bytes = serializers.IntegerField(allow_null=True)
+    licence = serializers.CharField(allow_blank=True)
+    commercial = serializers.BooleanField(allow_null=True)
+
+
 class IntervalSerializer(_Answer):
     low_s = serializers.FloatField()
     high_s = serializers.FloatField()
@@ -154,6 +174,9 @@ class QuoteSerializer(_Answer):
     quote = serializers.CharField()
     ceiling = serializers.CharField()
     lines = QuoteLineSerializer(many=True)
+    rate_version = serializers.IntegerField(help_text="The version of the rates it was priced with.")
+    hints = HintSerializer(many=True)
+    models = ModelSerializer(many=True, help_text="Model files it loads.")
     vram_bytes = serializers.IntegerField()
     seconds_p50 = serializers.FloatField()
     seconds_p90 = serializers.FloatField()

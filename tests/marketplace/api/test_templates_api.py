@@ -76,3 +76,15 @@ def test_a_licence_that_is_not_allowed_is_told(
     answer = api.post("/api/v1/quotes", {"template": barred.pk}, format="json")
     assert (answer.status_code, answer.json()["code"]) == (403, "licence_barred")
     assert REQUIREMENT["name"] in api.get(f"/api/v1/templates/{barred.pk}").json()["refusal"]
+
+
+def test_a_quote_names_its_rates_its_models_and_what_would_be_cheaper(
+    api: APIClient, student: User, template: Template
+) -> None:
+    asked = {"template": template.pk, "values": {"steps": 60}}
+    told = api.post("/api/v1/quotes", asked, format="json").json()
+    assert told["rate_version"] >= 1
+    assert {"folder", "name", "size_bytes", "licence", "commercial"} <= set(told["models"][0])
+    (hint, *_more) = told["hints"]
+    assert 0 < hint["saved_milli"] < told["quote_milli"]
+    assert {"node", "input", "value"} == set(hint["changes"][0])
