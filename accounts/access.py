@@ -10,7 +10,8 @@ TEACHING_ROLES = (Enrolment.Role.INSTRUCTOR, Enrolment.Role.ORGANIZER)
 
 def role_in(user: User, workshop_id: int) -> str | None:
     """The user's role in the workshop; None if not enrolled."""
-    return Enrolment.objects.filter(user=user, workshop_id=workshop_id).values_list("role", flat=True).first()
+    place = Enrolment.objects.filter(user=user, workshop_id=workshop_id).order_by("pk")  # one at most
+    return place.values_list("role", flat=True).first()
 
 
 def workshops_of(user: User) -> QuerySet[Workshop]:

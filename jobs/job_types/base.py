@@ -156,6 +156,11 @@ class JobType(Protocol):
         """Strictly parse a submitted file. Raises `Refusal`."""
         ...
 
+    def accept(self, decoded: dict[str, Any]) -> dict[str, Any]:
+        """The same of a file that came as decoded JSON, by a decoder that refuses what is not strictly JSON
+        (twice the same key, NaN, NUL, half a surrogate pair). Raises `Refusal`."""
+        ...
+
     def check(self, payload: dict[str, Any], around: Surroundings) -> Checked:
         """Check structure, allow-list, values and models; rewrite input file names to
         `<sha256><suffix>`. Raises `Refusal`."""

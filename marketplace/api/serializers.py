@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 JOB_FILTERS = (
@@ -160,6 +161,29 @@ class ModelSerializer(_Answer):
     commercial = serializers.BooleanField(allow_null=True)
 
 
+class _AsStored(serializers.Field[Any, Any, Any, Any]):
+    """Told as it is stored, which is plain JSON: to serialize sixty lines costs more than to price them. The
+    subclass says its shape."""
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+@extend_schema_field(QuoteLineSerializer(many=True))
+class QuoteLinesField(_AsStored):
+    """Lines of a quote."""
+
+
+@extend_schema_field(HintSerializer(many=True))
+class HintsField(_AsStored):
+    """What would be cheaper."""
+
+
+@extend_schema_field(ModelSerializer(many=True))
+class ModelsField(_AsStored):
+    """Model files."""
+
+
 class IntervalSerializer(_Answer):
     low_s = serializers.FloatField()
     high_s = serializers.FloatField()
@@ -173,10 +197,10 @@ class QuoteSerializer(_Answer):
     ceiling_milli = serializers.IntegerField(help_text="Set aside when ordered; never more is paid.")
     quote = serializers.CharField()
     ceiling = serializers.CharField()
-    lines = QuoteLineSerializer(many=True)
+    lines = QuoteLinesField()
     rate_version = serializers.IntegerField(help_text="The version of the rates it was priced with.")
-    hints = HintSerializer(many=True)
-    models = ModelSerializer(many=True, help_text="Model files it loads.")
+    hints = HintsField()
+    models = ModelsField(help_text="Model files it loads.")
     vram_bytes = serializers.IntegerField()
     seconds_p50 = serializers.FloatField()
     seconds_p90 = serializers.FloatField()

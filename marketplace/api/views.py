@@ -1,6 +1,5 @@
 """The student API: check the request's shape, call one door, answer in the shapes of `serializers.py`."""
 
-import json
 import uuid
 from typing import Any, cast
 
@@ -127,9 +126,9 @@ class QuotesView(_View):
             filled = template_quotes.store(self.user, template, asked.get("values", {}), title=asked["title"])
             return _written(shapes.QuoteSerializer, words.quote_words(self.user, filled), 201)
         workflow = asked["workflow"]
-        text = workflow if isinstance(workflow, str) else json.dumps(workflow, ensure_ascii=False)
+        body = workflow.encode() if isinstance(workflow, str) else workflow
         workshop = workshop_asked_for(self.user, asked.get("workshop"))
-        quote = orders.quote(self.user, workshop, text.encode(), title=asked["title"])
+        quote = orders.quote(self.user, workshop, body, title=asked["title"])
         return _written(shapes.QuoteSerializer, words.quote_words(self.user, quote), 201)
 
 

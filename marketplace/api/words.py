@@ -13,7 +13,6 @@ from accounts.models import User, Workshop
 from jobs import queries
 from jobs.models import ON_AGENT, TERMINAL, WAITING, Artifact, Job, JobEvent, Upload
 from marketplace.api.serializers import credits_text
-from marketplace.fleet.models import Agent
 from marketplace.live import frames
 from marketplace.market import eta
 from marketplace.market.models import Quote
@@ -90,7 +89,7 @@ def quote_words(user: User, quote: Quote) -> Words:
         "balance_after_milli": after_milli,
         "balance_after": credits_text(after_milli),
         "expires_at": quote.expires_at,
-        "simulated": _only_simulated(quote.workshop),
+        "simulated": eta.only_simulated(quote.workshop),
     }
 
 
@@ -199,13 +198,3 @@ def _receipt_words(user: User, job: Job) -> Words:
         "returned": credits_text(job.held_milli - captured_milli),
         "available": None if available is None else credits_text(available),
     }
-
-
-def _only_simulated(workshop: Workshop) -> bool:
-    serving = Agent.objects.filter(state__in=(Agent.State.READY, Agent.State.DRAINING))
-    kinds = set(
-        (serving.filter(workshop=None) | serving.filter(workshop=workshop)).values_list(
-            "simulated", flat=True
-        )
-    )
-    return kinds == {True}

@@ -6,7 +6,7 @@ import json
 import math
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis.exceptions
 import structlog
@@ -315,13 +315,14 @@ def surroundings(workshop: Workshop) -> Surroundings:
     Agents that are present count; if there is none, those lost from sight, for they come back. `uploads` is
     empty here: the caller knows whose files may be named.
     """
-    rows = list(
-        InventoryRow.objects.filter(Q(agent__workshop=workshop) | Q(agent__workshop=None))
+    rows = [
+        _Told(*row)
+        for row in InventoryRow.objects.filter(Q(agent__workshop=workshop) | Q(agent__workshop=None))
         .filter(agent__state__in=(*PRESENT, Agent.State.LOST))
-        .select_related("agent")
         .order_by("agent__name")
-    )
-    present = [row for row in rows if row.agent.state in PRESENT] or rows
+        .values_list("agent__name", "agent__state", "node_definitions_id", "model_files", "any_model")
+    ]
+    present = [row for row in rows if row.state in PRESENT] or rows
     definitions: dict[str, Any] = {}
     for digest in dict.fromkeys(row.node_definitions_id for row in present):
         if digest is not None:
@@ -339,13 +340,23 @@ def surroundings(workshop: Workshop) -> Surroundings:
     )
 
 
-def _agents_with(absent: list[InventoryRow], here: dict[str, Any]) -> dict[str, list[str]]:
+class _Told(NamedTuple):
+    """What one agent has told it can run."""
+
+    name: str
+    state: str
+    node_definitions_id: str | None
+    model_files: dict[str, list[str]]
+    any_model: bool
+
+
+def _agents_with(absent: list[_Told], here: dict[str, Any]) -> dict[str, list[str]]:
     """Node types that only agents lost from sight would have → their names."""
     found: dict[str, list[str]] = {}
     for row in absent:
         digest = row.node_definitions_id
         for kind in _body(digest).keys() - here.keys() if digest is not None else ():
-            found.setdefault(kind, []).append(row.agent.name)
+            found.setdefault(kind, []).append(row.name)
     return found
 
 

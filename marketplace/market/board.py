@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 from uuid import UUID
@@ -23,6 +24,7 @@ from marketplace.market import matching, picks, places, replay
 from marketplace.market.matching import Candidate
 from marketplace.market.models import Quote, WaitQuantile
 from marketplace.market.picks import Standing
+from marketplace.market.policies.base import StudentFacts
 from marketplace.market.replay import Gpu, Line, Start, Waiting
 from marketplace.market.waits import FIRST_GUESS, Quantiles
 
@@ -35,12 +37,28 @@ LAST = UUID(int=2**128 - 1)  # who orders now stands behind all that joined in t
 class Board:
     """What one workshop's jobs wait for. `line` holds other workshops' jobs too, where they share GPUs."""
 
-    workshop_id: int
+    workshop: Workshop
+    read_at: datetime  # the market's time
+    read_monotonic: float
     standings: tuple[Standing, ...]  # of all agents; a job's `gpus` count in these
     gpus: tuple[Gpu, ...]
     line: Line
     known: Mapping[int, Quantiles]  # by bid, 0 without credits
     truncated: bool  # more stands behind the rows that were read
+
+    @property
+    def workshop_id(self) -> int:
+        return self.workshop.pk
+
+    @property
+    def now(self) -> datetime:
+        """The market's time, without asking for it again."""
+        return self.read_at + timedelta(seconds=time.monotonic() - self.read_monotonic)
+
+    @cached_property
+    def class_facts(self) -> Mapping[int, StudentFacts]:
+        """What a policy may know of everybody who has sent a job, by user id."""
+        return places.class_facts(self.workshop)
 
     @cached_property
     def names(self) -> frozenset[Hashable]:
@@ -129,7 +147,9 @@ def as_if_admitted(board: Board, job: Job) -> Waiting:
 
 
 def _joining(board: Board, job: Job, quote: Quote | None) -> Waiting:
-    queue_class, key_ms = places.place(job, clock.now())
+    asks = places.policy_of(job.workshop).needs_student
+    student = places.of_student(board.class_facts, job.student_id) if asks else places.NOBODY
+    queue_class, key_ms = places.place(job, board.now, student)
     row = {
         "id": str(job.pk),
         "student": job.student_id,
@@ -193,7 +213,9 @@ def _read(workshop: Workshop) -> Board:
     sizes = {job.candidate.model_key: job.model_bytes for job in jobs}
     known = WaitQuantile.objects.filter(workshop=workshop, policy=workshop.policy)
     return Board(
-        workshop_id=workshop.pk,
+        workshop=workshop,
+        read_at=clock.now(),
+        read_monotonic=time.monotonic(),
         standings=standings,
         gpus=tuple(_gpu(one, sizes) for one in standings),
         line=Line(jobs),

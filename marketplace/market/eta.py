@@ -11,6 +11,7 @@ from django.db import connection
 from django.utils.translation import gettext, ngettext
 
 from accounts import sessions
+from accounts.models import Workshop
 from accounts.sessions import State
 from jobs.models import WAITING, Job, Status
 from marketplace.fleet import registry as fleet
@@ -113,6 +114,11 @@ def p50_start_seconds(quote: Quote, bid: int = 1, *, unpaid: bool = False) -> fl
     if seconds is None:
         return None
     return waits.middle(found.learned(waits.UNPAID if unpaid else bid), seconds)
+
+
+def only_simulated(workshop: Workshop) -> bool:
+    """Whether nothing but simulated GPUs serves the workshop now."""
+    return {one.agent.simulated for one in board.of(workshop).serving()} == {True}
 
 
 def level_of(job: Job) -> int:

@@ -36,7 +36,8 @@ def place(job: Job, now: datetime, student: StudentFacts | None = None) -> tuple
     policy = policy_of(job.workshop)
     if student is None:
         student = student_facts(job.workshop, job.student_id) if policy.needs_student else NOBODY
-    facts = facts_of(job, milliseconds(now), staff=access.is_staff_of(job.student, job.workshop_id))
+    staff = policy.needs_staff and access.is_staff_of(job.student, job.workshop_id)
+    facts = facts_of(job, milliseconds(now), staff=staff)
     return policy.key(facts, student, facts.joined_ms)
 
 
@@ -54,9 +55,13 @@ def facts_of(job: Job, joined_ms: int, *, staff: bool = False) -> JobFacts:
 
 def student_facts(workshop: Workshop, student_id: int) -> StudentFacts:
     """What a policy may know of one student of the class."""
-    found = class_facts(workshop)
-    mean = next(iter(found.values())).class_mean_gpu_seconds if found else 0.0
-    return found.get(student_id, StudentFacts(class_mean_gpu_seconds=mean))
+    return of_student(class_facts(workshop), student_id)
+
+
+def of_student(known: Mapping[int, StudentFacts], student_id: int) -> StudentFacts:
+    """One student's of what `class_facts` told."""
+    mean = next(iter(known.values())).class_mean_gpu_seconds if known else 0.0
+    return known.get(student_id, StudentFacts(class_mean_gpu_seconds=mean))
 
 
 def class_facts(workshop: Workshop) -> Mapping[int, StudentFacts]:

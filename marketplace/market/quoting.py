@@ -50,7 +50,7 @@ class NoAgentYet(Exception):
 def quote(
     student: User,
     workshop: Workshop,
-    body: bytes,
+    body: bytes | dict[str, Any],
     *,
     title: str = "",
     job_type: str = "comfyui",
@@ -60,8 +60,8 @@ def quote(
 ) -> Quote:
     """Check and price a submission; stored with its expiry.
 
-    `body` is what runs; `template` and `form_values` say where it came from. Raises Refusal with all that is
-    wrong, NoAgentYet, NotAllowed, WorkshopClosed, UnknownJobType.
+    `body` is what runs, a file or strictly decoded JSON; `template` and `form_values` say where it came from.
+    Raises Refusal with all that is wrong, NoAgentYet, NotAllowed, WorkshopClosed, UnknownJobType.
     """
     row = prepare(
         student,
@@ -80,7 +80,7 @@ def quote(
 def prepare(
     student: User,
     workshop: Workshop,
-    body: bytes,
+    body: bytes | dict[str, Any],
     *,
     title: str = "",
     job_type: str = "comfyui",
@@ -91,7 +91,7 @@ def prepare(
     """The same quote, not stored: what a form shows while its values change. Raises as `quote`."""
     must_be_open(student, workshop)
     kind = job_types.get(job_type)
-    payload = kind.parse(body)
+    payload = kind.parse(body) if isinstance(body, bytes) else kind.accept(body)
     around = _surroundings(student, workshop)
     checked = kind.check(payload, around)
     demand = kind.demand(checked)

@@ -32,6 +32,9 @@ class TimedJob:
             raise Refusal(Problem("not_object", "an object is needed"))
         return payload
 
+    def accept(self, decoded: dict[str, Any]) -> dict[str, Any]:
+        return decoded
+
     def check(self, payload: dict[str, Any], around: Surroundings) -> Checked:
         node = str(payload.get("node", "Sampler"))
         if node not in around.node_definitions:

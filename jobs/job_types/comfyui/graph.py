@@ -23,6 +23,7 @@ Node = dict[str, Any]
 Graph = dict[str, Node]
 Link = tuple[str, int]
 
+_HUGE = 10**MAX_DIGITS
 _ID = re.compile(rf"[^\x00-\x1f\x7f]{{1,{MAX_ID_CHARACTERS}}}")
 
 
@@ -59,6 +60,30 @@ def load(body: bytes) -> dict[str, Any]:
     # Only an escape can bring a NUL or half a surrogate pair: the raw ones are neither UTF-8 nor JSON.
     if "\\u" in text or _nests_deeper(data):
         _inspect(data)
+    return data
+
+
+def bounded(data: dict[str, Any]) -> dict[str, Any]:
+    """What `load` gives, of JSON that was decoded strictly before. Raises `Refusal` (too_deep, huge_number,
+    too_many_values)."""
+    level: list[Any] = [data]
+    values = 0
+    for _ in range(MAX_DEPTH):
+        below: list[Any] = []
+        for each in level:
+            values += len(each)
+            for one in each.values() if isinstance(each, dict) else each:
+                kind = type(one)
+                if kind is dict or kind is list:
+                    below.append(one)
+                elif kind is int and not -_HUGE < one < _HUGE:
+                    _integer(str(one))
+        if values > MAX_VALUES:
+            _refuse("too_many_values", f"The file holds more than {MAX_VALUES:,} values.")
+        if not below:
+            return data
+        level = below
+    _inspect(data)
     return data
 
 

@@ -32,6 +32,9 @@ class ComfyUI:
                 refusals.append(refusal)
         raise refusals[0]
 
+    def accept(self, decoded: dict[str, Any]) -> dict[str, Any]:
+        return _shaped(graph.bounded(decoded))
+
     def check(self, payload: dict[str, Any], around: Surroundings) -> Checked:
         if not around.node_definitions:
             raise Refusal(Problem("no_agent", "No GPU is connected yet, so nothing says what can run."))
@@ -81,5 +84,9 @@ class ComfyUI:
 
 
 def _parsed(body: bytes) -> dict[str, Any]:
-    data = graph.unwrapped(graph.load(body))
+    return _shaped(graph.load(body))
+
+
+def _shaped(loaded: dict[str, Any]) -> dict[str, Any]:
+    data = graph.unwrapped(loaded)
     return data if graph.is_ui_format(data) else graph.structured(data)

@@ -43,6 +43,7 @@ class Policy(Protocol):
     rule: str
     uses_bids: bool  # otherwise every bid is 1
     needs_student: bool  # otherwise keys don't depend on what the student has used
+    needs_staff: bool  # otherwise they don't depend on whether the owner looks after the class
 
     def key(self, job: JobFacts, student: StudentFacts, now_ms: int) -> tuple[int, int]:
         """(class, key in ms): smallest first."""
@@ -64,6 +65,7 @@ class BasePolicy:
 
     uses_bids = False
     needs_student = False
+    needs_staff = False
 
     def price(self, job: JobFacts, runner_up_key_ms: int | None) -> float:
         return 1.0

@@ -20,6 +20,7 @@ class Priority(BasePolicy):
     """
 
     name = "priority"
+    needs_staff = True
     rule = gettext_noop("Instructors’ jobs start first; students’ jobs follow in the order they were sent.")
 
     def key(self, job: JobFacts, student: StudentFacts, now_ms: int) -> tuple[int, int]:

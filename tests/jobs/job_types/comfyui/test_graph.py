@@ -100,3 +100,18 @@ def test_all_structural_problems_are_told_at_once() -> None:
         "missing_link",
         "bad_node",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ('{"3": {"class_type": "KSampler", "inputs": {"seed": ' + "9" * 40 + "}}}", "huge_number"),
+        ('{"3": ' + "[" * 60 + "]" * 60 + "}", "too_deep"),
+        ('{"3": [' + "0," * 250_001 + "0]}", "too_many_values"),
+    ],
+)
+def test_what_came_decoded_has_the_bounds_of_a_file(text: str, code: str) -> None:
+    for take in (graph.load, lambda body: graph.bounded(json.loads(body))):
+        with pytest.raises(Refusal) as refusal:
+            take(text.encode())
+        assert refusal.value.problems[0].code == code
