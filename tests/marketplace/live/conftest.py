@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import redis
+from asgiref.sync import SyncToAsync
 from django.conf import settings as django_settings
 from django.db import connections
 
@@ -24,6 +25,8 @@ Opener = Callable[..., AbstractAsyncContextManager[Socket]]
 def _a_site(settings: Any) -> Any:
     django_settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # WhiteNoise warns where there is none
     connections.settings["default"]["CONN_MAX_AGE"] = 0  # threads must leave the test database
+    # What the thread of async tests held since an earlier file may have been ended by a test meanwhile.
+    SyncToAsync.single_thread_executor.submit(connections.close_all).result()
     yield
     with redis.Redis.from_url(django_settings.AGENT_REDIS_URL) as client:
         for name in map(bytes.decode, client.execute_command("ACL", "USERS")):

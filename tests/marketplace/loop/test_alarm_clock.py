@@ -10,6 +10,7 @@ from django.db import connection, transaction
 
 from marketplace.loop.alarm_clock import AlarmClock
 from marketplace.market.announce import wake
+from tests.killing import end_all_other_connections
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -52,11 +53,7 @@ def test_all_that_one_commit_brings_wakes_it_once(clock: AlarmClock) -> None:
 
 
 def test_it_listens_again_after_its_connection_was_ended(clock: AlarmClock, poll: Callable[..., Any]) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE pid <> pg_backend_pid() AND datname = current_database()"
-        )
+    end_all_other_connections()
 
     def wakes() -> bool:
         wake("placed")

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import redis
 from django.conf import settings
-from django.db import connection
 from rq import Queue
 from rq.serializers import JSONSerializer
 
@@ -21,6 +20,7 @@ from marketplace.loop.market_loop import MarketLoop
 from marketplace.market import delivery
 from marketplace.market.models import Leadership, Lease
 from tests.factories.jobs import a_job, a_student, a_workshop, an_agent
+from tests.killing import end_all_other_connections
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Poll = Callable[..., Any]
@@ -130,11 +130,7 @@ def test_the_loop_goes_on_after_the_database_ended_its_connections(loops: Runnin
     student = a_student(workshop)
     loops.start("a")
     poll(leader_name)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE pid <> pg_backend_pid() AND datname = current_database()"
-        )
+    end_all_other_connections()
     a_job(student, workshop)
     poll(lambda: waiting(agent.pk), what="a delivery")
 
