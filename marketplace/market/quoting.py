@@ -1,7 +1,6 @@
 """Quotes: a submission is checked, priced and stored with its expiry."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from datetime import timedelta
 from functools import cached_property
@@ -142,48 +141,6 @@ def prepare(
     )
 
 
-def requote(row: Quote, changes: Sequence[Mapping[str, Any]]) -> Quote:
-    """A new quote of the same student's with single inputs changed, as a hint tells. Raises as `quote`."""
-    places = {(change["node"], change["input"]): change["value"] for change in changes}
-    values = dict(row.form_values)
-    for one in row.template.form if row.template is not None else ():
-        where = [one, *one.get("also", ())]
-        found = [places[key] for place in where if (key := (place.get("node"), place.get("input"))) in places]
-        if found:
-            values[one["name"]] = found[0]
-    return quote(
-        row.student,
-        row.workshop,
-        with_changes(row, changes),
-        title=row.title,
-        job_type=row.job_type,
-        template=row.template,
-        form_values=values,
-    )
-
-
-def with_changes(row: Quote, changes: Sequence[Mapping[str, Any]]) -> bytes:
-    """The quote's submission with single inputs changed: [{node, input, value}]. Raises Refusal.
-
-    A quote keeps files under their stored names; here they have the names their owner gave them again.
-    """
-    kind = job_types.get(row.job_type)
-    given = {one["name"]: one["title"] for one in row.inputs}
-    form = [
-        {
-            "name": f"change_{number}",
-            "label": str(change.get("input", ""))[:80],
-            "node": str(change.get("node", "")),
-            "input": str(change.get("input", "")),
-            "kind": "boolean" if isinstance(change.get("value"), bool) else "choice",
-            "default": change.get("value"),
-            "choices": [change.get("value")],
-        }
-        for number, change in enumerate(changes)
-    ]
-    return json.dumps(kind.fill(_renamed(row.payload, given), form, {}), ensure_ascii=False).encode()
-
-
 def must_be_open(student: User, workshop: Workshop) -> None:
     """Raises WorkshopClosed, NotAllowed."""
     if workshop.closed_at is not None:
@@ -209,15 +166,6 @@ def _permitted(requirements: list[dict[str, Any]], workshop: Workshop) -> list[d
     if problems:
         raise Refusal(*problems)
     return requirements
-
-
-def _renamed(value: Any, names: Mapping[str, str]) -> Any:
-    """A payload with whole strings replaced."""
-    if isinstance(value, dict):
-        return {key: _renamed(each, names) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_renamed(each, names) for each in value]
-    return names.get(value, value) if isinstance(value, str) else value
 
 
 def _surroundings(student: User, workshop: Workshop) -> Surroundings:

@@ -17,7 +17,8 @@ from jobs.job_types.comfyui import form as forms
 from jobs.models import Template
 from marketplace.market import orders, template_quotes
 from marketplace.market.models import Quote, Sweep
-from marketplace.market.template_quotes import Change, PriceMoved
+from marketplace.market.resubmission import Change
+from marketplace.market.template_quotes import PriceMoved
 
 MAX_FIELDS = 3
 MAX_JOBS = 24

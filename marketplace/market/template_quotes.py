@@ -16,15 +16,14 @@ from accounts.ledger.posting import key_for
 from accounts.models import User, Workshop
 from jobs import templates
 from jobs.job_types import registry
-from jobs.job_types.base import Problem, Refusal
+from jobs.job_types.base import Problem
 from jobs.job_types.comfyui import form as forms
 from jobs.models import Job, Template
 from marketplace.fleet import registry as fleet
-from marketplace.market import orders, quoting
+from marketplace.market import orders, quoting, resubmission
 from marketplace.market.models import Quote
+from marketplace.market.resubmission import Change
 
-Change = Mapping[str, Any]
-MAX_CHANGES = 40
 LARGEST_SEED = 2**32
 
 
@@ -135,14 +134,14 @@ def filled(template: Template, values: Mapping[str, Any], changes: Sequence[Chan
     """The workflow to run, as a body. Raises Refusal."""
     kind = registry.get(template.job_type)
     payload = kind.fill(template.payload, template.form, values)
-    return _body(_changed(template.job_type, payload, changes))
+    return _body(resubmission.changed(template.job_type, payload, changes))
 
 
 def changed(workshop: Workshop, job_type: str, body: bytes, changes: Sequence[Change]) -> bytes:
     """Any submission with single inputs changed; an editor's file is converted first. Raises Refusal."""
     kind = registry.get(job_type)
     payload = kind.editable(kind.parse(body), fleet.surroundings(workshop))
-    return _body(_changed(job_type, payload, changes))
+    return _body(resubmission.changed(job_type, payload, changes))
 
 
 def with_seeds(template: Template, values: Mapping[str, Any], source: uuid.UUID) -> dict[str, Any]:
@@ -184,28 +183,6 @@ def _known_sizes(workshop: Workshop) -> dict[str, int]:
     """Model file → bytes, as this workshop's templates tell."""
     rows = Template.objects.filter(workshop=workshop).values_list("model_files", flat=True)
     return {one["name"]: one["size_bytes"] for files in rows for one in files if one.get("size_bytes")}
-
-
-def _changed(job_type: str, payload: dict[str, Any], changes: Sequence[Change]) -> dict[str, Any]:
-    if not changes:
-        return payload
-    if len(changes) > MAX_CHANGES:
-        raise Refusal(Problem("too_many_changes", f"At most {MAX_CHANGES} inputs change at once."))
-    # A form made for the occasion: each field offers the one value asked for. What the workflow is then worth
-    # is checked as with any other.
-    form = [
-        {
-            "name": f"change_{number}",
-            "label": str(change.get("input", ""))[:80],
-            "node": str(change.get("node", "")),
-            "input": str(change.get("input", "")),
-            "kind": "boolean" if isinstance(change.get("value"), bool) else "choice",
-            "default": change.get("value"),
-            "choices": [change.get("value")],
-        }
-        for number, change in enumerate(changes)
-    ]
-    return registry.get(job_type).fill(payload, form, {})
 
 
 def _body(payload: Mapping[str, Any]) -> bytes:

@@ -2,43 +2,19 @@
 
 import re
 import uuid
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
 
 import pytest
-from django.conf import settings
-from django.db import connection
 from playwright.sync_api import BrowserContext, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.ledger import audit, balances, posting
 from accounts.models import User, Workshop
+from tests.browser.live import aside
 from tests.factories import people
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-Answer = TypeVar("Answer")
 PEOPLE = 30
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _static_folder() -> None:
-    """WhiteNoise warns where there is none."""
-    settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
-
-
-def aside(work: Callable[..., Answer], *arguments: Any) -> Answer:
-    """Use the database beside Playwright, whose loop Django would not share a thread with."""
-
-    def run() -> Answer:
-        try:
-            return work(*arguments)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(run).result()
 
 
 def a_class_with_a_pool() -> int:

@@ -1,15 +1,11 @@
 """A student's way from a template to a job: steps moved, a missing model swapped, the run."""
 
 import re
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
-from django.conf import settings
-from django.db import connection
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
@@ -17,33 +13,14 @@ from accounts.models import Workshop
 from jobs.models import Job
 from marketplace.market import importing
 from marketplace.market.models import Quote
+from tests.browser.live import aside
 from tests.browser.subgraph_file import GONE, subgraph_file
 from tests.factories.jobs import a_student, a_workshop
 from tests.factories.templates import a_comfyui_agent, a_template
 from tests.factories.workflows import MODEL, a_sketch
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-Answer = TypeVar("Answer")
 PASSWORD = "darkroom-demo"
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _static_folder() -> None:
-    """WhiteNoise warns where there is none."""
-    settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
-
-
-def aside(work: Callable[..., Answer], *arguments: Any) -> Answer:
-    """Use the database beside Playwright, whose loop Django would not share a thread with."""
-
-    def run() -> Answer:
-        try:
-            return work(*arguments)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(run).result()
 
 
 def a_class_with_starters() -> str:

@@ -2,7 +2,6 @@
 
 import json
 import uuid
-from typing import Any
 
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
@@ -13,9 +12,8 @@ from accounts import clock
 from accounts.models import User, Workshop
 from jobs import queries
 from jobs.job_types.base import Refusal
-from jobs.job_types.comfyui import form as forms
 from jobs.models import Job
-from marketplace.market import bidding, eta, orders, template_quotes
+from marketplace.market import bidding, eta, orders, resubmission
 from marketplace.market.models import Quote
 from marketplace.web import bids, drafts, quote_page, template_page
 from marketplace.web.context import balance_of
@@ -105,20 +103,16 @@ def change(request: SignedInRequest, quote_id: uuid.UUID) -> HttpResponse:
     found = _find(request.user, quote_id)
     changes = drafts.changes(request.POST.get("apply", ""))
     try:
-        body = template_quotes.changed(found.workshop, found.job_type, _as_submitted(found), changes)
+        body = resubmission.with_changes(found, changes)
     except Refusal as refusal:
         return studio.page(
             request,
-            body=_as_submitted(found),
+            body=resubmission.as_submitted(found),
             title=found.title,
             problems=refusal.problems,
             status=studio.REFUSED,
         )
-    origin = _origin(found)
-    for one in changes if origin else ():
-        name = forms.field_at(origin["template"].form, one["node"], one["input"])
-        if name:
-            origin["form_values"] = {**origin["form_values"], name: one["value"]}
+    origin = resubmission.origin(found, changes)
     renewed = studio.price(request, found.workshop, body, found.title, found.job_type, **origin)
     return redirect("web:quote", quote_id=renewed.pk) if isinstance(renewed, Quote) else renewed
 
@@ -135,35 +129,14 @@ def rerun(request: SignedInRequest, job_id: uuid.UUID) -> HttpResponse:
 
 
 def _price_again(request: SignedInRequest, workshop: Workshop, before: Quote | Job) -> HttpResponse:
-    body = _as_submitted(before)
-    renewed = studio.price(request, workshop, body, before.title, before.job_type, **_origin(before))
+    body, origin = resubmission.as_submitted(before), resubmission.origin(before)
+    renewed = studio.price(request, workshop, body, before.title, before.job_type, **origin)
     if isinstance(renewed, Quote):
         response = redirect("web:quote", quote_id=renewed.pk)
         if isinstance(before, Quote):
             response["Location"] += f"?instead={before.pk}"
         return response
     return renewed
-
-
-def _origin(before: Quote | Job) -> dict[str, Any]:
-    """The template and form it came from, while that is offered."""
-    if before.template is None or before.template.withdrawn_at is not None:
-        return {}
-    return {"template": before.template, "form_values": before.form_values}
-
-
-def _as_submitted(before: Quote | Job) -> bytes:
-    """The workflow with its files called as their owner calls them: checking takes uploads by those names."""
-    titles = {one["name"]: one.get("title", one["name"]) for one in before.inputs}
-
-    def told(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: told(inner) for name, inner in value.items()}
-        if isinstance(value, list):
-            return [told(inner) for inner in value]
-        return titles.get(value, value) if isinstance(value, str) else value
-
-    return json.dumps(told(before.payload), ensure_ascii=False, indent=2).encode()
 
 
 def _find(user: User, quote_id: uuid.UUID) -> Quote:

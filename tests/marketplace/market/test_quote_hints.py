@@ -1,6 +1,7 @@
 """Quotes tell what would cost less and what their models allow; a hint can be applied."""
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from accounts.models import ClassSession, User, Workshop
 from jobs.job_types.base import Refusal
 from jobs.models import Template, Upload
 from marketplace.fleet.models import Inventory, NodeDefinitions
-from marketplace.market import price_list, quoting
+from marketplace.market import price_list, quoting, resubmission
 from marketplace.market.models import Quote
 from tests.factories.jobs import a_quote, a_student, a_workshop, an_agent
 from tests.jobs.job_types.comfyui.graphs import DEFINITIONS, text_to_image
@@ -38,6 +39,12 @@ def quoted(student: User, workshop: Workshop, graph: dict[str, Any] | None = Non
     return Quote.objects.get(pk=quoting.quote(student, workshop, body, **rest).pk)
 
 
+def requoted(row: Quote, changes: Sequence[Mapping[str, Any]]) -> Quote:
+    """A new quote with single inputs changed, as the page's button makes it."""
+    body, origin = resubmission.with_changes(row, changes), resubmission.origin(row, changes)
+    return quoting.quote(row.student, row.workshop, body, job_type=row.job_type, **origin)
+
+
 def test_hints_are_priced_and_the_best_stands_first(student: User, workshop: Workshop) -> None:
     row = quoted(student, workshop)
     savings = [hint["saved_milli"] for hint in row.hints]
@@ -49,10 +56,10 @@ def test_hints_are_priced_and_the_best_stands_first(student: User, workshop: Wor
 def test_an_applied_hint_saves_what_it_said(student: User, workshop: Workshop) -> None:
     row = quoted(student, workshop)
     for hint in row.hints:
-        cheaper = quoting.requote(row, hint["changes"])
+        cheaper = requoted(row, hint["changes"])
         assert row.quote_milli - cheaper.quote_milli == hint["saved_milli"]
         assert cheaper.pk != row.pk
-    assert json.loads(quoting.with_changes(row, [])) == row.payload
+    assert json.loads(resubmission.with_changes(row, [])) == row.payload
 
 
 def test_small_savings_are_not_told(student: User, workshop: Workshop) -> None:
@@ -69,7 +76,7 @@ def test_an_applied_hint_reads_the_students_files_again(student: User, workshop:
     graph["encode"] = {"class_type": "VAEEncode", "inputs": {"pixels": ["picture", 0], "vae": ["model", 2]}}
     row = quoted(student, workshop, graph)
     assert row.inputs[0]["name"] == "ab" * 32 + ".png"
-    again = quoting.requote(row, row.hints[0]["changes"])
+    again = requoted(row, row.hints[0]["changes"])
     assert again.inputs == row.inputs
 
 
@@ -82,7 +89,7 @@ def test_an_applied_hint_moves_the_templates_field(student: User, workshop: Work
     )  # fmt: skip
     row = quoted(student, workshop, template=template, form_values={"steps": 20})
     steps = next(hint for hint in row.hints if "steps" in hint["words"])
-    again = quoting.requote(row, steps["changes"])
+    again = requoted(row, steps["changes"])
     assert (again.form_values, again.template_id) == ({"steps": 12}, template.pk)
     told = row.requirements[0]
     assert (told["name"], told["size_bytes"], told["licence"]) == ("sdxl.safetensors", 7, "Ours")
