@@ -106,8 +106,16 @@ class UploadSerializer(_Answer):
     workflow = serializers.JSONField(allow_null=True, help_text="The workflow found in the picture, if any.")
 
 
+class DecodedField(serializers.JSONField):
+    """A part of a body that the strict parser has read; DRF's own field would encode it again to see whether it
+    is JSON."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        return data
+
+
 class QuoteRequestSerializer(serializers.Serializer[Any]):
-    workflow = serializers.JSONField(
+    workflow = DecodedField(
         required=False, help_text="An API-format graph, as an object or as JSON text; or name a template."
     )
     template = serializers.IntegerField(required=False, min_value=1, help_text="Id of a template.")
