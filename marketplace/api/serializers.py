@@ -107,8 +107,8 @@ class UploadSerializer(_Answer):
 
 
 class DecodedField(serializers.JSONField):
-    """A part of a body that the strict parser has read; DRF's own field would encode it again to see whether it
-    is JSON."""
+    """A part of a body that the strict parser has read; DRF's own field would encode it again to see whether
+    it can be."""
 
     def to_internal_value(self, data: Any) -> Any:
         return data
