@@ -222,6 +222,12 @@ class QuoteSerializer(_Answer):
     simulated = serializers.BooleanField(help_text="Only simulated GPUs serve this workshop now.")
 
 
+class BidRequestSerializer(serializers.Serializer[Any]):
+    bid = serializers.IntegerField(
+        min_value=1, max_value=1000, help_text="Most to pay, as a multiple of the base price; 1 withdraws."
+    )
+
+
 class OrderRequestSerializer(serializers.Serializer[Any]):
     quote = serializers.UUIDField()
     bid = serializers.IntegerField(required=False, default=1, min_value=1, max_value=1000)

@@ -203,6 +203,33 @@ class CancelView(_View):
         return _written(shapes.CancelSerializer, answer)
 
 
+class BidView(_View):
+    """Raise, lower or withdraw the bid of one's own waiting job."""
+
+    @extend_schema(
+        operation_id="bid_on_job",
+        request=shapes.BidRequestSerializer,
+        responses={200: shapes.JobDetailSerializer, **_REFUSED, 402: _ERROR, 404: _ERROR, 409: _ERROR},
+    )
+    def post(self, request: Request, job_id: uuid.UUID) -> Response:
+        asked = _checked(shapes.BidRequestSerializer, request.data)
+        job = orders.rebid(queries.visible_job(self.user, job_id), self.user, asked["bid"])
+        return _written(shapes.JobDetailSerializer, words.job_words(self.user, job))
+
+
+class BuyView(_View):
+    """Pay for what one's own failed job did produce."""
+
+    @extend_schema(
+        operation_id="buy_job",
+        request=None,
+        responses={200: shapes.JobDetailSerializer, 401: _ERROR, 402: _ERROR, 404: _ERROR, 409: _ERROR},
+    )
+    def post(self, request: Request, job_id: uuid.UUID) -> Response:
+        job = orders.buy_failed(queries.visible_job(self.user, job_id), self.user)
+        return _written(shapes.JobDetailSerializer, words.job_words(self.user, job))
+
+
 class EventsView(_View):
     """What happened to a job, in order; for clients without a socket."""
 

@@ -13,6 +13,7 @@ from rest_framework.test import APIClient
 
 from accounts import lockout
 from accounts.models import ApiToken, Enrolment, User, Workshop
+from gpu_agent.protocol.phases import Cause
 from jobs.models import Job
 from marketplace.fleet.models import Agent
 from marketplace.market.models import Quote
@@ -329,3 +330,29 @@ def test_addresses_that_do_not_exist_are_answered_in_json(api: APIClient) -> Non
     for answer in (api.get("/api/v1/nothing"), api.post("/api/nothing")):
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
     assert api.put("/api/v1/jobs").json()["code"] == "method_not_allowed"
+
+
+def test_a_bid_is_raised_and_withdrawn_while_the_job_waits(
+    api: APIClient, student: User, workshop: Workshop, agent: Agent
+) -> None:
+    Workshop.objects.filter(pk=workshop.pk).update(policy="market")
+    job = make.a_job(student, workshop, seconds=9.0)
+    raised = api.post(f"/api/v1/jobs/{job.pk}/bid", {"bid": 4}, format="json").json()
+    assert (raised["bid"], raised["held_milli"]) == (4, 4 * job.ceiling_milli)
+    assert api.post(f"/api/v1/jobs/{job.pk}/bid", {"bid": 1}, format="json").json()["bid"] == 1
+    refused = api.post(f"/api/v1/jobs/{job.pk}/bid", {"bid": 3}, format="json")
+    assert (refused.status_code, refused.json()["code"]) == (400, "bad_bid")
+
+
+def test_what_a_failed_job_did_produce_is_bought_once(
+    api: APIClient, student: User, workshop: Workshop, agent: Agent
+) -> None:
+    job = make.a_job(student, workshop, seconds=9.0)
+    voice = make.taken(agent)
+    voice.stored(1)
+    voice.fail(Cause.EXECUTION_ERROR, charged_ms=4_000)
+    bought = [api.post(f"/api/v1/jobs/{job.pk}/buy").json() for _twice in range(2)]
+    assert bought[0]["bought_milli"] == bought[1]["bought_milli"] > 0
+    assert len(bought[1]["artifacts"]) == 1
+    other = make.a_job(student, workshop, seconds=9.0)
+    assert api.post(f"/api/v1/jobs/{other.pk}/buy").json()["code"] == "nothing_to_buy"
